@@ -1,0 +1,62 @@
+# make run     everything this machine needs, the build, and the service on http://127.0.0.1:8000 with data in ./data
+# make test    everything the tests need, format, lints, the build, and all tests
+# make build   the static release binary at dist/meme-maker
+# make bench   the bench table
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+MACHINE := $(shell uname -s)-$(shell uname -m)
+ifeq ($(filter Linux-x86_64 Linux-aarch64,$(MACHINE)),)
+$(error Meme Maker is built for Linux on x86_64 or aarch64; this machine is $(MACHINE))
+endif
+
+# The one place that names the target. Named explicitly, the static flag stays off build scripts and procedural macros.
+TARGET := $(shell uname -m)-unknown-linux-gnu
+STATIC := RUSTFLAGS="-C target-feature=+crt-static"
+CARGO_DIR := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: run test build bench browser-test dist
+
+run:
+	@deploy/needs.sh run
+	@$(MAKE) --no-print-directory dist
+	@echo "Serving on http://127.0.0.1:8000 with data in ./data. Stop with Ctrl-C."
+	@exec dist/meme-maker serve --bind 127.0.0.1:8000 --data-dir ./data
+
+build:
+	@deploy/needs.sh build
+	@$(MAKE) --no-print-directory dist
+
+# Installed by replacement, so that a running binary can be rebuilt, and only when it changed.
+dist:
+	$(STATIC) cargo build --release --locked --target $(TARGET)
+	@cmp -s "$(CARGO_DIR)/$(TARGET)/release/meme-maker" dist/meme-maker || \
+		install -D -m 0755 "$(CARGO_DIR)/$(TARGET)/release/meme-maker" dist/meme-maker
+	@echo "The binary is dist/meme-maker ($$(stat -c %s dist/meme-maker) bytes)."
+
+test:
+	@deploy/needs.sh test
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	@$(MAKE) --no-print-directory dist
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		set -x; \
+		cargo nextest run --locked; \
+		cargo test --doc --locked; \
+	else \
+		echo "cargo-nextest is not installed; the tests run through cargo test."; \
+		set -x; \
+		cargo test --locked; \
+	fi
+	@if [ -e tests/browser/run.sh ]; then $(MAKE) --no-print-directory browser-test; fi
+
+browser-test:
+	@deploy/needs.sh browser
+	bash tests/browser/run.sh
+
+bench:
+	@deploy/needs.sh run
+	@$(MAKE) --no-print-directory dist
+	$(STATIC) cargo bench --locked --target $(TARGET) --bench bench

@@ -1,0 +1,297 @@
+#!/usr/bin/env bash
+# Installs Meme Maker on Debian 12 under /opt/meme-maker, behind nginx and run by systemd. Running it again upgrades the
+# binary and the unit and keeps what you edited: the configuration and the nginx site.
+#
+#   sudo deploy/install.sh --domain clips.example.org [BINARY]
+#   sudo BASE_URL=https://clips.example.org deploy/install.sh [BINARY]
+#
+#   BINARY         dist/meme-maker unless named
+#   --domain NAME  the name, or IPv4 address, under which people reach this machine; needed the first time
+#   --root DIR     lay the files out under DIR and touch nothing else: no packages, users or services (for tests, images)
+set -euo pipefail
+
+say() { echo "install: $*"; }
+fail() {
+    echo "install: $*" >&2
+    exit 1
+}
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=""
+domain=""
+base_url=${BASE_URL:-}
+binary=""
+while [ $# -gt 0 ]; do
+    case $1 in
+        --domain | --root)
+            [ $# -ge 2 ] || fail "$1 wants a value. Give one and try again."
+            if [ "$1" = --domain ]; then domain=$2; else root=$2; fi
+            shift 2
+            ;;
+        -h | --help)
+            sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
+            exit 0
+            ;;
+        -*) fail "There is no option $1. See deploy/install.sh --help." ;;
+        *)
+            [ -z "$binary" ] || fail "Only one binary can be installed. See deploy/install.sh --help."
+            binary=$1
+            shift
+            ;;
+    esac
+done
+
+binary=${binary:-$here/dist/meme-maker}
+if [ ! -f "$binary" ] || [ ! -x "$binary" ]; then
+    fail "There is no program at $binary. Build it with 'make build', or name it: deploy/install.sh --domain NAME BINARY"
+fi
+if [ -z "$root" ]; then
+    [ "$(id -u)" -eq 0 ] || fail "Installing takes root. Run it again with sudo."
+    live=yes
+else
+    mkdir -p "$root"
+    root=$(cd "$root" && pwd)
+    live=no
+    say "laying the files out under $root: packages, users and services are left alone."
+fi
+
+home=$root/opt/meme-maker
+config=$home/config.toml
+site=$root/etc/nginx/sites-available/meme-maker.conf
+link=$root/etc/nginx/sites-enabled/meme-maker.conf
+unit=$root/etc/systemd/system/meme-maker.service
+# There while files are newer than what runs; a run that was broken off leaves it for the next.
+due=$home/shipped/due
+
+# ---- the name -----------------------------------------------------------------------------------------------------
+if [ -z "$base_url" ] && [ -n "$domain" ]; then
+    # A certificate that is already there means that the site is reached by https.
+    if [ -e "$root/etc/letsencrypt/live/$domain" ]; then base_url=https://$domain; else base_url=http://$domain; fi
+fi
+if [ -z "$base_url" ] && [ -f "$config" ]; then
+    base_url=$(sed -n 's/^[[:space:]]*base_url[[:space:]]*=[[:space:]]*"\([^"]*\)".*/\1/p' "$config" | head -n 1)
+fi
+[ -n "$base_url" ] || fail "Under which name do people reach this machine? Say it with --domain clips.example.org, or BASE_URL=https://..."
+base_url=${base_url%/}
+if ! [[ $base_url =~ ^https?://([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:[0-9]+)?$ ]]; then
+    fail "The address '$base_url' cannot be used. Give one like https://clips.example.org, without a path."
+fi
+name=${BASH_REMATCH[1]}
+if [ -n "$domain" ] && [ "$domain" != "$name" ]; then
+    fail "--domain says $domain but BASE_URL says $name. Give one of them, or make them agree."
+fi
+
+# ---- tools --------------------------------------------------------------------------------------------------------
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+changed=()
+kept=()
+
+# own OWNER PATH: no users exist under --root.
+own() {
+    if [ $live = yes ]; then chown "$1" "$2"; fi
+}
+
+# folder MODE OWNER PATH: makes it, or sets its rights right.
+folder() {
+    mkdir -p "$3"
+    own "$2" "$3"
+    chmod "$1" "$3"
+}
+
+# put MODE OWNER FROM TO: replaces TO in one step when it differs. Returns 1 when nothing changed.
+put() {
+    if cmp -s "$3" "$4"; then
+        own "$2" "$4"
+        chmod "$1" "$4"
+        return 1
+    fi
+    if ! { touch "$due" && mkdir -p "$(dirname "$4")" && install -m "$1" "$3" "$4.new" && own "$2" "$4.new" &&
+        sync "$4.new" && mv -f "$4.new" "$4"; }; then
+        fail "$4 could not be written. Look for a full disk or a read-only one and run this again."
+    fi
+    changed+=("${4#"$root"}")
+}
+
+# put_unless_edited MODE OWNER FROM TO: as put, but a file that is no longer as it was installed is kept. What was
+# installed is remembered in $home/shipped.
+put_unless_edited() {
+    local before
+    before=$home/shipped/$(basename "$4")
+    if [ -e "$4" ] && ! cmp -s "$4" "$3" && ! cmp -s "$4" "$before"; then
+        kept+=("${4#"$root"} was edited and is kept")
+        return 1
+    fi
+    local result=0
+    put "$1" "$2" "$3" "$4" || result=1
+    if ! cmp -s "$3" "$before"; then
+        install -m 0600 "$3" "$before" || fail "$before could not be written. Look for a full disk and run this again."
+    fi
+    return $result
+}
+
+# ---- packages and the user ----------------------------------------------------------------------------------------
+join=no
+if [ $live = yes ]; then
+    packages=()
+    command -v ffmpeg >/dev/null 2>&1 || packages+=(ffmpeg)
+    command -v nginx >/dev/null 2>&1 || packages+=(nginx)
+    if [ ${#packages[@]} -gt 0 ]; then
+        say "installing ${packages[*]}."
+        if ! { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}"; }; then
+            fail "${packages[*]} could not be installed. Install them by hand and run this again."
+        fi
+        changed+=("packages: ${packages[*]}")
+    fi
+    if ! getent group meme-maker >/dev/null; then
+        groupadd --system meme-maker
+        changed+=("group meme-maker")
+    fi
+    if ! getent passwd meme-maker >/dev/null; then
+        useradd --system --gid meme-maker --home-dir /opt/meme-maker --no-create-home --shell /usr/sbin/nologin meme-maker
+        changed+=("user meme-maker")
+    fi
+    # nginx sends the published files itself, so it has to be able to read them.
+    if ! id -nG www-data | tr ' ' '\n' | grep -qx meme-maker; then
+        usermod -a -G meme-maker www-data
+        join=yes
+        changed+=("www-data is a member of group meme-maker")
+    fi
+fi
+
+# ---- files --------------------------------------------------------------------------------------------------------
+folder 0755 root:root "$home"
+folder 0755 root:root "$home/bin"
+folder 0700 root:root "$home/shipped"
+# nginx may pass through the data and read what is published; the rest is the service's alone.
+folder 0710 meme-maker:meme-maker "$home/data"
+folder 0750 meme-maker:meme-maker "$home/data/storage"
+folder 0750 meme-maker:meme-maker "$home/data/storage/clips"
+for private in ledger work uploads; do
+    folder 0700 meme-maker:meme-maker "$home/data/$private"
+done
+
+restart=no
+reread=no
+reload=$join
+if [ -e "$due" ]; then
+    restart=yes
+    reread=yes
+    reload=yes
+fi
+if put 0755 root:root "$binary" "$home/bin/meme-maker"; then restart=yes; fi
+
+if [ -f "$here/deploy/config.toml" ]; then
+    put 0644 root:root "$here/deploy/config.toml" "$home/config.example.toml" || true
+fi
+cat >"$scratch/config.toml" <<END
+# The configuration of Meme Maker on this machine: only what differs from the defaults. Every key and its default is
+# explained in config.example.toml beside this file. After a change: sudo systemctl restart meme-maker
+
+[server]
+# The address people use. Links in answers begin with it.
+base_url = "$base_url"
+data_dir = "/opt/meme-maker/data"
+# nginx sends published files itself; the prefix is the one in its site file.
+accel = "/internal-clips/"
+END
+# It may come to hold secrets, so it is not for the group that nginx is in.
+if put_unless_edited 0600 meme-maker:meme-maker "$scratch/config.toml" "$config"; then
+    restart=yes
+elif ! cmp -s "$scratch/config.toml" "$config" && ! grep -qF "\"$base_url\"" "$config"; then
+    kept+=("to use $base_url, set base_url in /opt/meme-maker/config.toml and restart the service")
+fi
+own meme-maker:meme-maker "$config"
+chmod 0600 "$config"
+address=$(sed -n 's/^[[:space:]]*base_url[[:space:]]*=[[:space:]]*"\([^"]*\)".*/\1/p' "$config" | head -n 1)
+
+if put 0644 root:root "$here/deploy/meme-maker.service" "$unit"; then
+    reread=yes
+    restart=yes
+fi
+
+# ---- nginx --------------------------------------------------------------------------------------------------------
+sed "s/server_name clips\.example\.org;/server_name $name;/" "$here/nginx/meme-maker.conf" >"$scratch/meme-maker.conf"
+if [ -e /proc/net/if_inet6 ]; then sed -i 's/^\( *\)# listen \[::\]:80;/\1listen [::]:80;/' "$scratch/meme-maker.conf"; fi
+if [ -e "$site" ]; then cp -p "$site" "$scratch/site.before"; fi
+cp -p "$home/shipped/meme-maker.conf" "$scratch/shipped.before" 2>/dev/null || true
+if put_unless_edited 0644 root:root "$scratch/meme-maker.conf" "$site"; then reload=yes; fi
+linked=no
+if [ ! -L "$link" ] && [ ! -e "$link" ]; then
+    mkdir -p "$(dirname "$link")"
+    ln -s ../sites-available/meme-maker.conf "$link"
+    linked=yes
+    reload=yes
+    changed+=("${link#"$root"}")
+fi
+
+# take_back: leaves nginx as it was found.
+take_back() {
+    if [ $linked = yes ]; then rm -f "$link"; fi
+    if [ -e "$scratch/site.before" ]; then cp -p "$scratch/site.before" "$site"; else rm -f "$site"; fi
+    if [ -e "$scratch/shipped.before" ]; then
+        cp -p "$scratch/shipped.before" "$home/shipped/meme-maker.conf"
+    else
+        rm -f "$home/shipped/meme-maker.conf"
+    fi
+}
+
+if [ $live = yes ] && [ $reload = yes ]; then
+    if ! nginx -t -q; then
+        take_back
+        fail "nginx refuses the site; the lines above say why. The site was taken back, nginx runs on as before. Mend it and run this again."
+    fi
+fi
+
+# ---- services -----------------------------------------------------------------------------------------------------
+started="not started"
+if [ $live = no ]; then
+    :
+elif [ -d /run/systemd/system ]; then
+    if [ $reread = yes ]; then systemctl daemon-reload; fi
+    systemctl is-enabled --quiet meme-maker || systemctl enable --quiet meme-maker
+    if [ $restart = yes ] || ! systemctl is-active --quiet meme-maker; then
+        if ! systemctl restart meme-maker; then
+            fail "The service did not start. Read why with 'journalctl -u meme-maker -n 50', mend it and run this again."
+        fi
+        changed+=("the service was restarted")
+    fi
+    systemctl is-enabled --quiet nginx || systemctl enable --quiet nginx
+    if ! systemctl is-active --quiet nginx; then
+        systemctl start nginx || fail "nginx did not start. Read why with 'journalctl -u nginx -n 50', mend it and run this again."
+    elif [ $reload = yes ]; then
+        systemctl reload nginx
+    fi
+    started="running"
+else
+    say "systemd is not running here, so no service was enabled, started or reloaded."
+    say "where it runs: systemctl daemon-reload && systemctl enable --now meme-maker && systemctl reload nginx"
+fi
+
+rm -f "$due"
+
+# ---- what was done ------------------------------------------------------------------------------------------------
+if [ ${#changed[@]} -eq 0 ]; then
+    say "everything was in place; nothing changed."
+else
+    for line in "${changed[@]}"; do say "changed: $line"; done
+fi
+for line in ${kept[@]+"${kept[@]}"}; do say "$line."; done
+cat <<END
+
+Meme Maker is installed for ${address:-$base_url} ($started).
+  configuration   /opt/meme-maker/config.toml, explained in config.example.toml beside it
+  data            /opt/meme-maker/data
+  nginx site      /etc/nginx/sites-available/meme-maker.conf
+  service         systemctl status meme-maker
+  log             journalctl -u meme-maker -f
+  health          curl http://127.0.0.1:8000/api/health
+END
+case ${address:-$base_url} in
+    http://*)
+        cat <<END
+Next, encrypt it: apt-get install certbot python3-certbot-nginx && certbot --nginx -d $name
+then run: BASE_URL=https://$name deploy/install.sh
+END
+        ;;
+esac

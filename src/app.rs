@@ -1,0 +1,229 @@
+//! The landing between the rooms and the use cases: handles to everything below, the settings, the event bus and the jobs in hand.
+//! It decides nothing.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::{Notify, broadcast};
+use tokio_util::sync::CancellationToken;
+
+use crate::clip::ClipId;
+use crate::config::Settings;
+use crate::cut::Tools;
+use crate::index::Index;
+use crate::index::records::CheckResult;
+use crate::secret::Secret;
+use crate::store::LocalStore;
+use crate::timestamp::Timestamp;
+
+/// One running service.
+pub struct App {
+    pub settings: Settings,
+    pub index: Index,
+    pub store: LocalStore,
+    pub tools: Tools,
+    pub secret: Secret,
+    pub bus: Bus,
+    pub jobs: Jobs,
+    /// Rung when there may be work in the queue.
+    pub work: Notify,
+    /// The monitor's last reading.
+    pub reading: Mutex<Reading>,
+    /// The last run of the health checks.
+    pub health: Mutex<Option<(Instant, Vec<CheckResult>)>>,
+    /// Set when the service is about to end: long answers end with it.
+    pub stopping: CancellationToken,
+}
+
+/// What the monitor last saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Reading {
+    pub at: Option<Timestamp>,
+    /// Bytes on the disk that holds the store.
+    pub disk_total: u64,
+    pub disk_available: u64,
+    /// Bytes of the machine.
+    pub memory_total: u64,
+    pub memory_available: u64,
+    /// Bytes resident in this process.
+    pub resident: u64,
+    /// One-minute load average.
+    pub load: f64,
+}
+
+impl App {
+    /// The last reading.
+    pub fn reading(&self) -> Reading {
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The moment it is.
+    pub fn now(&self) -> Timestamp {
+        now()
+    }
+}
+
+/// The moment it is, for the upper floors; the ground floor takes it as an argument.
+pub fn now() -> Timestamp {
+    Timestamp::from_system(SystemTime::now())
+}
+
+/// News about clips, for whoever listens.
+#[derive(Clone, Debug)]
+pub struct Bus(broadcast::Sender<News>);
+
+/// Something happened to a clip.
+#[derive(Clone, Copy, Debug)]
+pub struct News {
+    pub clip: ClipId,
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub enum What {
+    /// Its state changed; the number of the event in the trail.
+    State(i64),
+    /// It is gone.
+    Removed,
+    /// It came further.
+    Progress,
+}
+
+impl Bus {
+    /// A bus on which a listener may lag this many pieces of news behind.
+    pub fn new() -> Bus {
+        Bus(broadcast::Sender::new(256))
+    }
+
+    /// Tells all who listen; nobody listening is fine.
+    pub fn tell(&self, clip: ClipId, what: What) {
+        let _ = self.0.send(News { clip, what });
+    }
+
+    /// Listens from now on.
+    pub fn listen(&self) -> broadcast::Receiver<News> {
+        self.0.subscribe()
+    }
+}
+
+impl Default for Bus {
+    fn default() -> Self {
+        Bus::new()
+    }
+}
+
+/// The jobs in hand: how far each is and how to stop it.
+#[derive(Default)]
+pub struct Jobs(Mutex<HashMap<ClipId, Job>>);
+
+struct Job {
+    stop: CancellationToken,
+    interrupted: bool,
+    progress: f64,
+    begun: Instant,
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    /// From 0 to 1.
+    pub progress: f64,
+    pub eta_seconds: Option<f64>,
+}
+
+impl Jobs {
+    /// Takes a job in hand and returns what stops it.
+    pub fn begin(&self, id: ClipId) -> CancellationToken {
+        let stop = CancellationToken::new();
+        let job = Job {
+            stop: stop.clone(),
+            interrupted: false,
+            progress: 0.0,
+            begun: Instant::now(),
+        };
+        self.lock().insert(id, job);
+        stop
+    }
+
+    /// Puts a job out of hand; true when it was interrupted by the service stopping.
+    pub fn end(&self, id: ClipId) -> bool {
+        self.lock().remove(&id).is_some_and(|job| job.interrupted)
+    }
+
+    /// Stops one job, if it is in hand.
+    pub fn stop(&self, id: ClipId) {
+        if let Some(job) = self.lock().get(&id) {
+            job.stop.cancel();
+        }
+    }
+
+    /// Stops all jobs because the service is stopping.
+    pub fn interrupt_all(&self) {
+        for job in self.lock().values_mut() {
+            job.interrupted = true;
+            job.stop.cancel();
+        }
+    }
+
+    /// Notes how far a job is.
+    pub fn note(&self, id: ClipId, progress: f64) {
+        if let Some(job) = self.lock().get_mut(&id) {
+            job.progress = progress;
+        }
+    }
+
+    /// How far a job is, if it is in hand.
+    pub fn standing(&self, id: ClipId) -> Option<Standing> {
+        self.lock().get(&id).map(|job| {
+            let spent = job.begun.elapsed().as_secs_f64();
+            // Before a tenth is done, a forecast would be a guess.
+            let eta = (job.progress > 0.1)
+                .then(|| (spent * (1.0 - job.progress) / job.progress * 10.0).round() / 10.0);
+            Standing {
+                progress: (job.progress * 1000.0).round() / 1000.0,
+                eta_seconds: eta,
+            }
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ClipId, Job>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads the key file, making it at the first start: 32 random bytes that only the service may read.
+///
+/// # Errors
+/// When it cannot be read or made, or is not a key.
+pub fn load_secret(path: &Path) -> std::io::Result<Secret> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let made = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Ok(mut file) => {
+            let mut bytes = [0_u8; 32];
+            std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    let bytes = std::fs::read(path)?;
+    Secret::from_bytes(&bytes).ok_or_else(|| {
+        std::io::Error::other(format!(
+            "{} is not a key of 32 bytes; remove it to have a new one made",
+            path.display()
+        ))
+    })
+}
+
+/// A shared handle.
+pub type Shared = Arc<App>;

@@ -1,0 +1,71 @@
+//! `cleanup`: the nightly sweep, now; or only what it would remove and why.
+
+use std::path::PathBuf;
+
+use super::{Exit, Trouble, block_on, print, settings};
+use crate::bytes::Bytes;
+use crate::config::Flags;
+use crate::keeper;
+use crate::library::{self, LibraryError, Removal};
+use crate::serve::{self, StartError};
+
+/// Flags of `cleanup`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Cleanup {
+    /// Only say what would be removed and why
+    #[arg(long)]
+    dry_run: bool,
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder for everything that is kept
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+pub(super) fn run(cleanup: Cleanup) -> Result<Exit, Trouble> {
+    let settings = settings(&Flags {
+        config: cleanup.config,
+        data_dir: cleanup.data_dir,
+        ..Flags::default()
+    })?;
+    block_on(async {
+        let app = serve::open(settings).await?;
+        let found = async {
+            let mut found = library::due(&app).await?;
+            found.extend(library::orphans(&app).await?);
+            Ok::<_, LibraryError>(found)
+        };
+        let found = found.await.map_err(StartError::from)?;
+        let verb = if cleanup.dry_run {
+            "would remove"
+        } else {
+            "removing"
+        };
+        for removal in &found {
+            print(&line(verb, removal));
+        }
+        let bytes = Bytes(found.iter().map(|removal| removal.bytes).sum());
+        print(&format!(
+            "{} {}, {bytes}.",
+            found.len(),
+            if found.len() == 1 { "clip" } else { "clips" }
+        ));
+        if !cleanup.dry_run {
+            keeper::sweep(&app).await.map_err(StartError::from)?;
+        }
+        app.tools.gate.close().await;
+        app.index.clone().close();
+        Ok::<_, Trouble>(Exit::Done)
+    })?
+}
+
+fn line(verb: &str, removal: &Removal) -> String {
+    let id = removal.clip.map(|id| id.to_string()).unwrap_or_default();
+    format!(
+        "{verb} {id} {} ({}): {}",
+        removal.title,
+        Bytes(removal.bytes),
+        removal.reason
+    )
+}

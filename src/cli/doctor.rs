@@ -1,0 +1,259 @@
+//! `doctor`: whether this machine has all the service needs, and what to do where it has not.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, Trouble, block_on, print, settings};
+use crate::bytes::Bytes;
+use crate::config::{Flags, Settings};
+use crate::cut::{Tools, sentence};
+use crate::media::sidecar::{self, Job, SidecarError};
+use crate::media::{Input, probe};
+use crate::monitor::find_program;
+use crate::serve::tools;
+use crate::store::LocalStore;
+use crate::worker::chain;
+
+/// Flags of `doctor`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Doctor {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder for everything that is kept
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, serde::Serialize)]
+struct Finding {
+    name: &'static str,
+    ok: bool,
+    detail: String,
+    /// What to do; empty when all is well.
+    hint: &'static str,
+}
+
+impl Finding {
+    fn new(name: &'static str, outcome: Result<String, String>, hint: &'static str) -> Finding {
+        let ok = outcome.is_ok();
+        Finding {
+            name,
+            ok,
+            detail: outcome.unwrap_or_else(|error| error),
+            hint: if ok { "" } else { hint },
+        }
+    }
+}
+
+const INSTALL: &str =
+    "Install ffmpeg (apt-get install ffmpeg) or set engine.ffmpeg and engine.ffprobe.";
+
+pub(super) fn run(doctor: Doctor) -> Result<Exit, Trouble> {
+    let settings = settings(&Flags {
+        config: doctor.config,
+        data_dir: doctor.data_dir,
+        ..Flags::default()
+    })?;
+    let findings = block_on(examine(&settings))??;
+    let ok = findings.iter().all(|finding| finding.ok);
+    if doctor.json {
+        print(&serde_json::json!({"ok": ok, "checks": findings}).to_string());
+    } else {
+        for finding in &findings {
+            print(&format!(
+                "{} {:<9} {}",
+                if finding.ok { "ok  " } else { "FAIL" },
+                finding.name,
+                finding.detail
+            ));
+            if !finding.hint.is_empty() {
+                print(&format!("     {:<9} {}", "", finding.hint));
+            }
+        }
+        print(if ok {
+            "All is well."
+        } else {
+            "Something is missing; see the lines marked FAIL."
+        });
+    }
+    let missing = findings
+        .iter()
+        .any(|finding| !finding.ok && matches!(finding.name, "ffmpeg" | "ffprobe"));
+    Ok(match (ok, missing) {
+        (true, _) => Exit::Done,
+        (false, true) => Exit::ProgramMissing,
+        (false, false) => Exit::Failed,
+    })
+}
+
+async fn examine(settings: &Settings) -> Result<Vec<Finding>, Trouble> {
+    let tools = tools(settings).await?;
+    let dir = tempfile::tempdir()
+        .map_err(|error| Trouble::io("no temporary folder can be made", &error))?;
+    let stop = CancellationToken::new();
+    let job = Job {
+        programs: &tools.engine.programs,
+        dir: dir.path(),
+        deadline: Duration::from_secs(20),
+        stop: &stop,
+        proxy: None,
+    };
+    let probe_version = version(sidecar::ffprobe(job, vec!["-show_program_version".into()]).await);
+    let encoders = sidecar::ffmpeg_listing(job, "-encoders").await;
+    let findings = vec![
+        Finding::new("ffmpeg", located(&settings.engine.ffmpeg), INSTALL),
+        Finding::new(
+            "ffprobe",
+            located(&settings.engine.ffprobe)
+                .and_then(|path| Ok(format!("{path}, version {}", probe_version?))),
+            INSTALL,
+        ),
+        Finding::new(
+            "encoders",
+            encoders_there(encoders),
+            "Install an ffmpeg with libx264 and AAC, such as Debian's.",
+        ),
+        Finding::new(
+            "cut",
+            test_cut(&tools, dir.path(), &stop, job).await,
+            "Run it again with --json; see whether ffmpeg runs by hand.",
+        ),
+        Finding::new(
+            "data",
+            writable(settings),
+            "Give the service's user the folder: chown -R meme-maker DIR.",
+        ),
+        Finding::new(
+            "disk",
+            space(settings),
+            "Free some space or lower monitor.floor.",
+        ),
+    ];
+    tools.gate.close().await;
+    Ok(findings)
+}
+
+fn located(program: &std::path::Path) -> Result<String, String> {
+    match find_program(program) {
+        Some(path) => Ok(path.display().to_string()),
+        None => Err(format!("{} was not found", program.display())),
+    }
+}
+
+fn version(printed: Result<Vec<u8>, SidecarError>) -> Result<String, String> {
+    let printed = printed.map_err(|error| chain(&error))?;
+    let text = String::from_utf8_lossy(&printed);
+    let version = text.lines().find_map(|line| line.strip_prefix("version="));
+    version
+        .map(str::to_owned)
+        .ok_or_else(|| "it does not say its version".to_owned())
+}
+
+fn encoders_there(listing: Result<Vec<u8>, SidecarError>) -> Result<String, String> {
+    let listing = listing.map_err(|error| chain(&error))?;
+    let listing = String::from_utf8_lossy(&listing);
+    let has = |encoder: &str| {
+        listing
+            .lines()
+            .any(|line| line.split_whitespace().nth(1) == Some(encoder))
+    };
+    let missing: Vec<&str> = ["libx264", "aac", "mjpeg"]
+        .into_iter()
+        .filter(|encoder| !has(encoder))
+        .collect();
+    if missing.is_empty() {
+        Ok("libx264, aac, mjpeg".to_owned())
+    } else {
+        Err(format!("{} missing", missing.join(", ")))
+    }
+}
+
+/// Half a second made from nothing, encoded as clips are and read back.
+async fn test_cut(
+    tools: &Tools,
+    dir: &std::path::Path,
+    stop: &CancellationToken,
+    job: Job<'_>,
+) -> Result<String, String> {
+    let target = dir.join("test.mp4");
+    let began = std::time::Instant::now();
+    let list = [
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=640x360:rate=30:duration=0.5",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=duration=0.5",
+        "-c:v",
+        "libx264",
+        "-preset",
+        &tools.engine.preset,
+        "-pix_fmt",
+        "yuv420p",
+        "-c:a",
+        "aac",
+        "-movflags",
+        "+faststart",
+        "-f",
+        "mp4",
+    ];
+    let mut list: Vec<OsString> = list.into_iter().map(OsString::from).collect();
+    list.push(target.clone().into());
+    sidecar::ffmpeg(job, list, |_| {})
+        .await
+        .map_err(|error| chain(&error))?;
+    let (progress, _) = watch::channel(0.0);
+    let bench = tools.bench(dir, stop, &progress);
+    let found = probe::probe(&bench, &Input::File(target.clone()))
+        .await
+        .map_err(|error| sentence(&chain(&error)))?;
+    let table = crate::media::packets::read(&bench, &target)
+        .await
+        .map_err(|error| chain(&error))?;
+    let frames = table.video.map_or(0, |track| track.packets.len());
+    if frames != 15 || found.video.codec != "h264" || found.audio.is_none() {
+        return Err(format!(
+            "the test clip came out wrong: {frames} frames of {}",
+            found.video.codec
+        ));
+    }
+    Ok(format!(
+        "15 frames encoded and read back in {:.2} s",
+        began.elapsed().as_secs_f64()
+    ))
+}
+
+fn writable(settings: &Settings) -> Result<String, String> {
+    let data = &settings.server.data_dir;
+    LocalStore::open(&settings.storage_dir(), data)
+        .and_then(|store| store.writable())
+        .map(|()| format!("{} can be written to", data.display()))
+        .map_err(|error| format!("{}: {error}", data.display()))
+}
+
+fn space(settings: &Settings) -> Result<String, String> {
+    let dir = settings.storage_dir();
+    let (total, available) =
+        crate::monitor::disk(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    let floor = settings.monitor.floor;
+    let told = format!(
+        "{} of {} free, {floor} stay free",
+        Bytes(available),
+        Bytes(total)
+    );
+    if available > floor.0 {
+        Ok(told)
+    } else {
+        Err(told)
+    }
+}

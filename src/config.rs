@@ -1,0 +1,661 @@
+//! The settings: one typed tree, four layers (defaults < file < environment < flags), frozen after start. It reads the file and
+//! the environment once and never touches the data directory.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::Bytes;
+
+/// Everything that can be set. Each section is a table of the TOML file; `deploy/config.toml` explains every key.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    pub server: Server,
+    pub storage: Storage,
+    pub index: Index,
+    pub limits: Limits,
+    pub engine: Engine,
+    pub egress: Egress,
+    pub auth: Auth,
+    pub retention: Retention,
+    pub keeper: Keeper,
+    pub monitor: Monitor,
+    pub log: Log,
+}
+
+/// Where and how the service answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    pub bind: SocketAddr,
+    pub base_url: String,
+    pub data_dir: PathBuf,
+    pub accel: String,
+    pub trusted_proxies: Vec<IpNet>,
+    pub workers: usize,
+    pub drain_seconds: u64,
+}
+
+/// Where published bytes live.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    #[serde(rename = "type")]
+    pub kind: StorageKind,
+    pub path: PathBuf,
+}
+
+/// The kinds of store there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StorageKind {
+    #[default]
+    Local,
+}
+
+/// The SQLite index.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Index {
+    pub readers: usize,
+}
+
+/// What one request, and all of them together, may ask for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    pub max_clip_seconds: u32,
+    pub max_segments: usize,
+    pub body: Bytes,
+    pub queue: u32,
+    pub idempotency_hours: u32,
+}
+
+/// How clips are made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Engine {
+    pub workers: usize,
+    pub ffmpeg: PathBuf,
+    pub ffprobe: PathBuf,
+    pub threads: u32,
+    pub preset: String,
+    pub crf: u32,
+    pub max_height: u32,
+    pub max_pixels: u64,
+    pub memory: Bytes,
+    pub probe_seconds: u64,
+    pub fetch_seconds: u64,
+    pub cut_seconds: u64,
+}
+
+/// What may be reached on the way to a source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Egress {
+    pub allow: Vec<String>,
+    pub ports: Vec<u16>,
+    pub max_bytes: Bytes,
+    pub max_connections: u32,
+    pub connect_seconds: u64,
+}
+
+/// Who may change what.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    pub secret_file: PathBuf,
+}
+
+/// How long things are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    pub hours: u32,
+    pub history_days: u32,
+    pub events_days: u32,
+    pub health_checks_days: u32,
+    pub samples_days: u32,
+}
+
+/// When the scheduled work runs: cron expressions with seconds, in UTC.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keeper {
+    pub sweep: String,
+    pub expiry: String,
+}
+
+/// What is watched and what is kept free.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Monitor {
+    pub interval_seconds: u64,
+    pub floor: Bytes,
+}
+
+/// What is written to the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+/// One line for people or one JSON object for machines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// The last layer: what the command line says.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    pub config: Option<PathBuf>,
+    pub bind: Option<SocketAddr>,
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("the configuration cannot be read: {0}")]
+    Read(#[from] config::ConfigError),
+    #[error("`{key}` is not a setting{}", nearest_text(.nearest))]
+    Unknown {
+        key: String,
+        nearest: Option<String>,
+    },
+    #[error("`{key}` cannot be {value}; {hint}")]
+    Value {
+        key: &'static str,
+        value: String,
+        hint: &'static str,
+    },
+}
+
+fn nearest_text(nearest: &Option<String>) -> String {
+    nearest
+        .as_ref()
+        .map(|key| format!("; did you mean `{key}`?"))
+        .unwrap_or_default()
+}
+
+/// The three variables that deployments of the predecessor set, and what they mean here.
+const SEEDS: [(&str, &str); 3] = [
+    ("STORAGE_TYPE", "storage.type"),
+    ("LOCAL_STORAGE_PATH", "storage.path"),
+    ("BASE_URL", "server.base_url"),
+];
+
+const PREFIX: &str = "MEME_MAKER";
+
+impl Settings {
+    /// Reads the four layers. `environment` is passed in so that tests need not change the process.
+    ///
+    /// # Errors
+    /// On an unreadable file, an unknown key, or a value out of range, with the key named.
+    pub fn load(
+        flags: &Flags,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Settings, ConfigError> {
+        let defaults = Settings::default();
+        let mut builder = config::Config::builder();
+        if let Some(file) = &flags.config {
+            builder = builder
+                .add_source(config::File::from(file.as_path()).format(config::FileFormat::Toml));
+        }
+        let mut seeds = Vec::new();
+        let mut variables = std::collections::HashMap::new();
+        for (name, value) in environment {
+            if let Some((_, key)) = SEEDS.iter().find(|(seed, _)| *seed == name) {
+                seeds.push((*key, value));
+            } else if name.starts_with(PREFIX) {
+                variables.insert(name, value);
+            }
+        }
+        for (key, value) in seeds {
+            if !value.is_empty() {
+                builder = builder.set_override(key, value)?;
+            }
+        }
+        // Seeds are the weaker half of the environment layer: MEME_MAKER__ variables are collected apart and laid over them.
+        let mut named = config::Environment::with_prefix(PREFIX)
+            .prefix_separator("__")
+            .separator("__")
+            .try_parsing(true)
+            .list_separator(",")
+            .source(Some(variables));
+        for key in ["server.trusted_proxies", "egress.allow", "egress.ports"] {
+            named = named.with_list_parse_key(key);
+        }
+        let named = config::Config::builder().add_source(named).build()?;
+        for (key, value) in leaves(&named.cache.try_deserialize::<serde_json::Value>()?) {
+            builder = builder.set_override(key, to_config(value))?;
+        }
+        if let Some(bind) = flags.bind {
+            builder = builder.set_override("server.bind", bind.to_string())?;
+        }
+        if let Some(data_dir) = &flags.data_dir {
+            builder =
+                builder.set_override("server.data_dir", data_dir.to_string_lossy().as_ref())?;
+        }
+        let merged = builder.build()?;
+        let tree: serde_json::Value = merged.clone().try_deserialize()?;
+        refuse_unknown(&tree, &defaults)?;
+        let settings: Settings = merged.try_deserialize()?;
+        settings.checked()
+    }
+
+    /// The directory of published files: `storage.path`, or `storage` inside the data directory.
+    pub fn storage_dir(&self) -> PathBuf {
+        self.or_in_data(&self.storage.path, "storage")
+    }
+
+    /// The file that holds the key from which delete tokens are derived.
+    pub fn secret_file(&self) -> PathBuf {
+        self.or_in_data(&self.auth.secret_file, "secret.key")
+    }
+
+    /// The tree for the log at start, with anything that could hold a password struck out.
+    pub fn redacted(&self) -> String {
+        let mut copy = self.clone();
+        if let Ok(mut url) = url::Url::parse(&copy.server.base_url)
+            && (url.password().is_some() || !url.username().is_empty())
+        {
+            let _ = url.set_username("***");
+            let _ = url.set_password(None);
+            copy.server.base_url = url.into();
+        }
+        serde_json::to_string(&copy).unwrap_or_default()
+    }
+
+    fn or_in_data(&self, path: &Path, name: &str) -> PathBuf {
+        if path.as_os_str().is_empty() {
+            self.server.data_dir.join(name)
+        } else {
+            path.to_owned()
+        }
+    }
+
+    fn checked(mut self) -> Result<Settings, ConfigError> {
+        let wrong = |key, value: &dyn std::fmt::Display, hint| {
+            Err(ConfigError::Value {
+                key,
+                value: value.to_string(),
+                hint,
+            })
+        };
+        if !self.server.base_url.is_empty() {
+            let usable = url::Url::parse(&self.server.base_url)
+                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            if !usable {
+                return wrong(
+                    "server.base_url",
+                    &self.server.base_url,
+                    "give the address people use, like https://clips.example.org",
+                );
+            }
+            self.server.base_url = self.server.base_url.trim_end_matches('/').to_owned();
+        }
+        let accel = &self.server.accel;
+        if !accel.is_empty() && !(accel.starts_with('/') && accel.ends_with('/')) {
+            return wrong(
+                "server.accel",
+                accel,
+                "start and end it with a slash, like /internal-clips/",
+            );
+        }
+        if self.limits.max_clip_seconds == 0 || self.limits.max_clip_seconds > 86_400 {
+            return wrong(
+                "limits.max_clip_seconds",
+                &self.limits.max_clip_seconds,
+                "choose 1 to 86400",
+            );
+        }
+        if self.limits.max_segments == 0 || self.limits.max_segments > 100 {
+            return wrong(
+                "limits.max_segments",
+                &self.limits.max_segments,
+                "choose 1 to 100",
+            );
+        }
+        if self.engine.crf > 51 {
+            return wrong(
+                "engine.crf",
+                &self.engine.crf,
+                "choose 0 (largest) to 51 (worst)",
+            );
+        }
+        const PRESETS: [&str; 8] = [
+            "ultrafast",
+            "superfast",
+            "veryfast",
+            "faster",
+            "fast",
+            "medium",
+            "slow",
+            "slower",
+        ];
+        if !PRESETS.contains(&self.engine.preset.as_str()) {
+            return wrong(
+                "engine.preset",
+                &self.engine.preset,
+                "choose an x264 preset from ultrafast to slower",
+            );
+        }
+        if self.monitor.interval_seconds == 0 {
+            return wrong("monitor.interval_seconds", &0, "choose at least 1");
+        }
+        Ok(self)
+    }
+}
+
+/// Refuses any key of `tree` that the defaults do not have, naming the nearest that they do.
+fn refuse_unknown(tree: &serde_json::Value, defaults: &Settings) -> Result<(), ConfigError> {
+    let known: Vec<String> = match serde_json::to_value(defaults) {
+        Ok(value) => leaves(&value).into_iter().map(|(key, _)| key).collect(),
+        Err(_) => Vec::new(),
+    };
+    for (key, _) in leaves(tree) {
+        if !known.contains(&key) {
+            let nearest = known
+                .iter()
+                .map(|candidate| (strsim::jaro_winkler(&key, candidate), candidate))
+                .filter(|(likeness, _)| *likeness > 0.75)
+                .max_by(|a, b| a.0.total_cmp(&b.0))
+                .map(|(_, candidate)| candidate.clone());
+            return Err(ConfigError::Unknown { key, nearest });
+        }
+    }
+    Ok(())
+}
+
+/// Every leaf of a tree with its dotted key; an empty table is a leaf of its own.
+fn leaves(tree: &serde_json::Value) -> Vec<(String, serde_json::Value)> {
+    fn walk(prefix: &str, tree: &serde_json::Value, found: &mut Vec<(String, serde_json::Value)>) {
+        match tree {
+            serde_json::Value::Object(map) => {
+                for (name, value) in map {
+                    let key = if prefix.is_empty() {
+                        name.clone()
+                    } else {
+                        format!("{prefix}.{name}")
+                    };
+                    walk(&key, value, found);
+                }
+            }
+            leaf => found.push((prefix.to_owned(), leaf.clone())),
+        }
+    }
+    let mut found = Vec::new();
+    walk("", tree, &mut found);
+    found
+}
+
+fn to_config(value: serde_json::Value) -> config::Value {
+    match value {
+        serde_json::Value::Bool(value) => value.into(),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(number) => number.into(),
+            None => number.as_f64().unwrap_or_default().into(),
+        },
+        serde_json::Value::Array(items) => {
+            items.into_iter().map(to_config).collect::<Vec<_>>().into()
+        }
+        serde_json::Value::String(text) => text.into(),
+        other => other.to_string().into(),
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server {
+            bind: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            base_url: String::new(),
+            data_dir: PathBuf::from("./data"),
+            accel: String::new(),
+            trusted_proxies: vec![
+                IpNet::new_assert([127, 0, 0, 0].into(), 8),
+                IpNet::new_assert(std::net::Ipv6Addr::LOCALHOST.into(), 128),
+            ],
+            workers: 2,
+            drain_seconds: 30,
+        }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Storage {
+            kind: StorageKind::Local,
+            path: PathBuf::new(),
+        }
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Index { readers: 2 }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_clip_seconds: 180,
+            max_segments: 20,
+            body: Bytes(64_000),
+            queue: 200,
+            idempotency_hours: 24,
+        }
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Engine {
+            workers: 0,
+            ffmpeg: PathBuf::from("ffmpeg"),
+            ffprobe: PathBuf::from("ffprobe"),
+            threads: 2,
+            preset: "veryfast".to_owned(),
+            crf: 20,
+            max_height: 1080,
+            max_pixels: 35_389_440,
+            memory: Bytes(1_500_000_000),
+            probe_seconds: 30,
+            fetch_seconds: 300,
+            cut_seconds: 900,
+        }
+    }
+}
+
+impl Default for Egress {
+    fn default() -> Self {
+        Egress {
+            allow: Vec::new(),
+            ports: Vec::new(),
+            max_bytes: Bytes(4_000_000_000),
+            max_connections: 500,
+            connect_seconds: 10,
+        }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Retention {
+            hours: 24,
+            history_days: 30,
+            events_days: 90,
+            health_checks_days: 30,
+            samples_days: 7,
+        }
+    }
+}
+
+impl Default for Keeper {
+    fn default() -> Self {
+        Keeper {
+            sweep: "0 0 2 * * *".to_owned(),
+            expiry: "0 */5 * * * *".to_owned(),
+        }
+    }
+}
+
+impl Default for Monitor {
+    fn default() -> Self {
+        Monitor {
+            interval_seconds: 30,
+            floor: Bytes(2_000_000_000),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn load(
+        toml: &str,
+        environment: &[(&str, &str)],
+        flags: Flags,
+    ) -> Result<Settings, ConfigError> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(toml.as_bytes()).unwrap();
+        let flags = Flags {
+            config: Some(file.path().to_owned()),
+            ..flags
+        };
+        let environment = environment
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Settings::load(&flags, environment)
+    }
+
+    #[test]
+    fn each_layer_covers_the_one_below() {
+        let toml = "[server]\nbind = \"127.0.0.1:1111\"\nbase_url = \"https://file.example\"\n[limits]\nqueue = 5";
+        let settings = load(toml, &[], Flags::default()).unwrap();
+        assert_eq!(settings.server.bind.port(), 1111);
+        assert_eq!(settings.limits.queue, 5);
+        assert_eq!(settings.limits.max_segments, 20);
+
+        let environment = [
+            ("MEME_MAKER__SERVER__BIND", "127.0.0.1:2222"),
+            ("BASE_URL", "https://seed.example/"),
+        ];
+        let settings = load(toml, &environment, Flags::default()).unwrap();
+        assert_eq!(settings.server.bind.port(), 2222);
+        assert_eq!(settings.server.base_url, "https://seed.example");
+
+        let flags = Flags {
+            bind: Some("127.0.0.1:3333".parse().unwrap()),
+            data_dir: Some("/srv/x".into()),
+            ..Flags::default()
+        };
+        let settings = load(toml, &environment, flags).unwrap();
+        assert_eq!(settings.server.bind.port(), 3333);
+        assert_eq!(settings.storage_dir(), Path::new("/srv/x/storage"));
+    }
+
+    #[test]
+    fn the_seed_variables_are_honoured() {
+        let environment = [
+            ("STORAGE_TYPE", "local"),
+            ("LOCAL_STORAGE_PATH", "/srv/clips"),
+            ("BASE_URL", "https://clips.example"),
+        ];
+        let settings = load("", &environment, Flags::default()).unwrap();
+        assert_eq!(settings.storage_dir(), Path::new("/srv/clips"));
+        assert_eq!(settings.server.base_url, "https://clips.example");
+        assert!(load("", &[("STORAGE_TYPE", "tape")], Flags::default()).is_err());
+    }
+
+    #[test]
+    fn lists_come_from_the_environment_too() {
+        let environment = [
+            ("MEME_MAKER__EGRESS__ALLOW", "127.0.0.0/8,*.lan"),
+            ("MEME_MAKER__EGRESS__PORTS", "8080,8443"),
+        ];
+        let settings = load("", &environment, Flags::default()).unwrap();
+        assert_eq!(settings.egress.allow, ["127.0.0.0/8", "*.lan"]);
+        assert_eq!(settings.egress.ports, [8080, 8443]);
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_known_one() {
+        for (toml, environment, nearest) in [
+            ("[server]\nbnid = \"x\"", vec![], "server.bind"),
+            ("[engine]\nffmepg = \"x\"", vec![], "engine.ffmpeg"),
+            ("[limit]\nqueue = 1", vec![], "limits.queue"),
+            (
+                "",
+                vec![("MEME_MAKER__RETENTION__HOUR", "3")],
+                "retention.hours",
+            ),
+        ] {
+            let error = load(toml, &environment, Flags::default())
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains(&format!("did you mean `{nearest}`")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_name_their_key() {
+        for (toml, key) in [
+            ("[server]\nbase_url = \"clips\"", "server.base_url"),
+            ("[engine]\npreset = \"warp\"", "engine.preset"),
+            ("[engine]\ncrf = 99", "engine.crf"),
+            ("[limits]\nmax_clip_seconds = 0", "limits.max_clip_seconds"),
+            ("[server]\naccel = \"clips\"", "server.accel"),
+        ] {
+            let error = load(toml, &[], Flags::default()).unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+        assert!(load("[monitor]\nfloor = \"lots\"", &[], Flags::default()).is_err());
+    }
+
+    #[test]
+    fn the_shipped_file_documents_every_key_with_its_default() {
+        let shipped = include_str!("../deploy/config.toml");
+        let settings = load(shipped, &[], Flags::default()).unwrap();
+        assert_eq!(settings, Settings::default());
+        let file: serde_json::Value = toml::from_str(shipped).unwrap();
+        let mut documented: Vec<String> = leaves(&file).into_iter().map(|(key, _)| key).collect();
+        let known = serde_json::to_value(Settings::default()).unwrap();
+        let mut known: Vec<String> = leaves(&known).into_iter().map(|(key, _)| key).collect();
+        documented.sort();
+        known.sort();
+        assert_eq!(documented, known);
+    }
+
+    #[test]
+    fn the_dump_shows_no_password() {
+        let mut settings = Settings::default();
+        settings.server.base_url = "https://me:hunter2@clips.example".to_owned();
+        assert!(!settings.redacted().contains("hunter2"));
+        assert!(settings.redacted().contains("clips.example"));
+    }
+}

@@ -1,0 +1,202 @@
+//! From a recipe to a finished file: source opened, windows fetched, plan made, clip cut and checked. The worker and the command
+//! line both come through here; neither index nor store is known.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clip::Failure;
+use crate::config::Settings;
+use crate::media::probe::Probe;
+use crate::media::window::{self, Window};
+use crate::media::{self, Bench, Engine, Input, Made, MediaError, Progress, probe, sidecar};
+use crate::recipe::{Recipe, Source};
+use crate::source::gate::{Budget, Gate};
+use crate::source::{self, Opened, Place, SourceError};
+
+/// The engine and the way out.
+pub struct Tools {
+    pub engine: Engine,
+    pub gate: Gate,
+    budget: Budget,
+}
+
+/// A source with its windows in the work directory.
+pub struct Fetched {
+    windows: Vec<Window>,
+    /// Bytes that travelled.
+    pub bytes: u64,
+    pub seconds: f64,
+}
+
+/// Why there is no clip.
+#[derive(Debug, thiserror::Error)]
+pub enum CutError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Media(#[from] MediaError),
+}
+
+impl CutError {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            CutError::Source(error) => error.code(),
+            CutError::Media(error) => error.code(),
+        }
+    }
+
+    /// The next step.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            CutError::Source(error) => error.hint(),
+            CutError::Media(error) => error.hint(),
+        }
+    }
+
+    /// In the words for whoever asked for the clip.
+    pub fn failure(&self) -> Failure {
+        Failure {
+            code: self.code().to_owned(),
+            detail: sentence(&self.to_string()),
+            hint: self.hint().to_owned(),
+        }
+    }
+}
+
+/// A message of ours as a sentence: first letter large, full stop.
+pub fn sentence(message: &str) -> String {
+    let mut letters = message.chars();
+    let first = letters
+        .next()
+        .map(|letter| letter.to_uppercase().collect::<String>())
+        .unwrap_or_default();
+    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+}
+
+impl Tools {
+    /// From the settings.
+    pub fn new(settings: &Settings, gate: Gate) -> Tools {
+        let engine = &settings.engine;
+        Tools {
+            engine: Engine {
+                programs: sidecar::Programs {
+                    // Not the path it was started by: that may hold a newer version by now.
+                    launcher: PathBuf::from("/proc/self/exe"),
+                    ffmpeg: engine.ffmpeg.clone(),
+                    ffprobe: engine.ffprobe.clone(),
+                    memory: engine.memory.0,
+                },
+                threads: engine.threads.clamp(1, 16),
+                preset: engine.preset.clone(),
+                crf: engine.crf,
+                max_height: engine.max_height,
+                max_pixels: engine.max_pixels,
+                probe_deadline: Duration::from_secs(engine.probe_seconds),
+                fetch_deadline: Duration::from_secs(engine.fetch_seconds),
+                cut_deadline: Duration::from_secs(engine.cut_seconds),
+            },
+            gate,
+            budget: Budget {
+                bytes: settings.egress.max_bytes.0,
+                deadline: Duration::from_secs(engine.probe_seconds + engine.fetch_seconds),
+                connections: settings.egress.max_connections,
+                connect_timeout: Duration::from_secs(settings.egress.connect_seconds),
+            },
+        }
+    }
+
+    /// A place to work at.
+    pub fn bench<'a>(
+        &'a self,
+        dir: &'a Path,
+        stop: &'a CancellationToken,
+        progress: &'a Progress,
+    ) -> Bench<'a> {
+        Bench {
+            engine: &self.engine,
+            dir,
+            stop,
+            progress,
+        }
+    }
+
+    /// Probes a source.
+    ///
+    /// # Errors
+    /// When it is refused, cannot be reached or read.
+    pub async fn probe(
+        &self,
+        bench: &Bench<'_>,
+        source: &Source,
+    ) -> Result<(Probe, u64), CutError> {
+        let opened = self.open(source)?;
+        let probe = explained(probe::probe(bench, &input(&opened)).await, &opened)?;
+        Ok((probe, opened.bytes()))
+    }
+
+    /// Fetches the windows of a recipe, one per segment.
+    ///
+    /// # Errors
+    /// When the source is refused, cannot be reached or read, or does not hold the segments.
+    pub async fn fetch(&self, bench: &Bench<'_>, recipe: &Recipe) -> Result<Fetched, CutError> {
+        let began = Instant::now();
+        let opened = self.open(&recipe.source)?;
+        let input = input(&opened);
+        let windows = async {
+            let probe = probe::probe(bench, &input).await?;
+            let mut windows = Vec::new();
+            for (number, segment) in recipe.segments.iter().enumerate() {
+                windows.push(window::fetch(bench, &input, &probe, *segment, number).await?);
+                bench
+                    .progress
+                    .send_replace(0.1 * (number + 1) as f64 / recipe.segments.len() as f64);
+            }
+            Ok(windows)
+        };
+        let windows = explained(windows.await, &opened)?;
+        Ok(Fetched {
+            windows,
+            bytes: opened.bytes(),
+            seconds: began.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Makes the clip from its windows.
+    ///
+    /// # Errors
+    /// When no clip comes out that passes the check.
+    pub async fn make(
+        &self,
+        bench: &Bench<'_>,
+        fetched: &Fetched,
+        recipe: &Recipe,
+    ) -> Result<Made, CutError> {
+        Ok(media::make(bench, &fetched.windows, recipe).await?)
+    }
+
+    fn open(&self, source: &Source) -> Result<Opened, SourceError> {
+        source::open(&self.gate, source, self.budget.clone())
+    }
+}
+
+fn input(opened: &Opened) -> Input {
+    match &opened.place {
+        Place::File(path) => Input::File(path.clone()),
+        Place::Link { url, proxy } => Input::Link {
+            url: url.clone(),
+            proxy: proxy.clone(),
+        },
+    }
+}
+
+/// What the gate refused explains what ffmpeg could not read.
+fn explained<T>(result: Result<T, MediaError>, opened: &Opened) -> Result<T, CutError> {
+    result.map_err(|error| match (error, opened.refusal()) {
+        (MediaError::Stopped, _) => MediaError::Stopped.into(),
+        (_, Some(refusal)) => SourceError::Refused(refusal).into(),
+        (error, None) => error.into(),
+    })
+}

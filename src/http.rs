@@ -1,0 +1,220 @@
+//! The HTTP face: all routes in one table, what every answer carries, and the shape of the log line of a request. Handlers extract,
+//! make one call and render.
+
+pub mod error;
+
+pub mod clip_json;
+
+pub mod clips;
+
+pub mod events;
+
+pub mod files;
+
+pub mod health;
+
+pub mod pages;
+
+pub mod openapi;
+
+pub mod visitor;
+
+use std::time::Instant;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, Route, web};
+
+use crate::app::Shared;
+
+/// One route.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    pub method: &'static str,
+    pub path: &'static str,
+    /// In the OpenAPI document.
+    pub documented: bool,
+    route: fn() -> Route,
+}
+
+const fn api(method: &'static str, path: &'static str, route: fn() -> Route) -> Entry {
+    Entry {
+        method,
+        path,
+        documented: true,
+        route,
+    }
+}
+
+const fn page(method: &'static str, path: &'static str, route: fn() -> Route) -> Entry {
+    Entry {
+        method,
+        path,
+        documented: false,
+        route,
+    }
+}
+
+/// Every route there is. Longer paths come before those that would swallow them.
+pub const ROUTES: [Entry; 20] = [
+    api("POST", "/api/clips", || web::post().to(clips::submit)),
+    api("GET", "/api/clips", || web::get().to(clips::list)),
+    api("GET", "/api/clips/{id}/events", || {
+        web::get().to(events::clip)
+    }),
+    api("GET", "/api/clips/{id}/download", || {
+        web::get().to(files::download)
+    }),
+    api("POST", "/api/clips/{id}/cancel", || {
+        web::post().to(clips::cancel)
+    }),
+    api("POST", "/api/clips/{id}/retry", || {
+        web::post().to(clips::retry)
+    }),
+    api("GET", "/api/clips/{id}", || web::get().to(clips::show)),
+    api("DELETE", "/api/clips/{id}", || {
+        web::delete().to(clips::remove)
+    }),
+    api("GET", "/api/files/clips/{id}/{name}", || {
+        web::get().to(files::file)
+    }),
+    api("HEAD", "/api/files/clips/{id}/{name}", || {
+        web::head().to(files::file)
+    }),
+    api("GET", "/api/health/live", || web::get().to(health::live)),
+    api("GET", "/api/health", || web::get().to(health::ready)),
+    api("GET", "/api/openapi.json", || {
+        web::get().to(openapi::document)
+    }),
+    api("GET", "/metrics", || web::get().to(health::metrics)),
+    page("GET", "/", || web::get().to(pages::maker)),
+    page("GET", "/c/{id}", || web::get().to(pages::clip)),
+    page("GET", "/embed/{id}", || web::get().to(pages::embed)),
+    page("GET", "/static/{name}", || web::get().to(pages::asset)),
+    page("GET", "/favicon.ico", || web::get().to(pages::favicon)),
+    page("GET", "/robots.txt", || web::get().to(pages::robots)),
+];
+
+/// Puts the table into an actix application.
+pub fn configure(config: &mut web::ServiceConfig) {
+    let mut done: Vec<&str> = Vec::new();
+    for entry in ROUTES {
+        if done.contains(&entry.path) {
+            continue;
+        }
+        done.push(entry.path);
+        let mut resource = web::resource(entry.path);
+        for same in ROUTES.iter().filter(|same| same.path == entry.path) {
+            resource = resource.route((same.route)());
+        }
+        config.service(resource.default_service(web::to(error::wrong_method)));
+    }
+    config.default_service(web::to(error::nothing_here));
+}
+
+/// The number under which a request is found in the log.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
+                              media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors ";
+
+/// Around every request: its id, the headers that every answer carries, and one line in the log, without addresses and queries.
+///
+/// # Errors
+/// Those of the handler, which are answers already.
+pub async fn around(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let began = Instant::now();
+    let id = request_id(&request);
+    request.extensions_mut().insert(RequestId(id.clone()));
+    ignore_odd_ranges(&mut request);
+    let (method, path) = (request.method().clone(), request.path().to_owned());
+    let mut response = next.call(request).await?;
+    let status = response.status().as_u16();
+    let ms = began.elapsed().as_micros() as f64 / 1000.0;
+    let framing = if path.starts_with("/embed/") {
+        "*"
+    } else {
+        "'none'"
+    };
+    let policy = format!("{CONTENT_POLICY}{framing}");
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (REQUEST_ID, id.as_str()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "strict-origin-when-cross-origin"),
+        (header::CONTENT_SECURITY_POLICY, policy.as_str()),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    let route = response.request().match_pattern().unwrap_or_default();
+    metrics::counter!("meme_maker_http_requests_total", "route" => route, "status" => status.to_string()).increment(1);
+    // Those who look every few seconds would drown everything else.
+    if path == "/api/health/live" || path == "/metrics" {
+        tracing::debug!(%method, path, status, ms, request = id, "request");
+    } else {
+        tracing::info!(%method, path, status, ms, request = id, "request");
+    }
+    Ok(response)
+}
+
+/// The proxy's id when the proxy is trusted and the id is plain; otherwise a new one.
+fn request_id(request: &ServiceRequest) -> String {
+    let trusted = request
+        .app_data::<web::Data<crate::app::App>>()
+        .is_some_and(|app| {
+            visitor::from_proxy(&app.settings, request.peer_addr().map(|peer| peer.ip()))
+        });
+    let plain = |id: &&str| {
+        (8..=64).contains(&id.len())
+            && id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let given = request
+        .headers()
+        .get(REQUEST_ID)
+        .and_then(|id| id.to_str().ok())
+        .filter(plain);
+    match given {
+        Some(id) if trusted => id.to_owned(),
+        _ => uuid::Uuid::now_v7().simple().to_string(),
+    }
+}
+
+/// A Range header that is not one plain range of bytes is ignored, as RFC 9110 section 14.2 allows: several ranges in one request
+/// are how a client makes a server work for nothing.
+fn ignore_odd_ranges(request: &mut ServiceRequest) {
+    let one_range = |text: &str| {
+        let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+        let digits =
+            |text: &str| text.len() <= 19 && text.bytes().all(|byte| byte.is_ascii_digit());
+        (digits(first) && digits(last) && !(first.is_empty() && last.is_empty())).then_some(())
+    };
+    let odd = request
+        .headers()
+        .get(header::RANGE)
+        .is_some_and(|range| range.to_str().ok().and_then(one_range).is_none());
+    if odd {
+        request.headers_mut().remove(header::RANGE);
+    }
+}
+
+/// What handlers are given.
+pub type AppData = web::Data<crate::app::App>;
+
+/// The handle as actix wants it.
+pub fn data(app: Shared) -> AppData {
+    web::Data::from(app)
+}

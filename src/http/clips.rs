@@ -1,0 +1,373 @@
+//! `/api/clips`: making, listing, showing, cancelling, retrying and removing clips.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::clip_json::ClipJson;
+use super::error::{Failed, For, Problem, ProblemBody, not_found};
+use super::{AppData, visitor};
+use crate::app::{App, What};
+use crate::clip::{ClipId, State};
+use crate::index::clips::Filter;
+use crate::library::{self, View, Wish};
+use crate::recipe::{Limits, Recipe};
+use crate::seconds::Seconds;
+
+/// A page of clips.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ClipList {
+    pub clips: Vec<ClipJson>,
+    /// Pass as `cursor` for the next page; null on the last.
+    pub next: Option<String>,
+}
+
+/// What a list shows.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    /// `next` of the page before.
+    cursor: Option<String>,
+    /// Only clips in this state.
+    state: Option<String>,
+    /// Only clips whose title holds this text.
+    text: Option<String>,
+    /// 1 to 100; 20 unless said.
+    limit: Option<String>,
+}
+
+/// What `POST /api/clips` takes.
+#[derive(utoipa::ToSchema)]
+#[schema(as = Recipe, example = json!({"url": "https://example.com/v.mp4", "start_time": "1:23.5", "end_time": 95}))]
+#[expect(
+    dead_code,
+    reason = "read by the OpenAPI document only; the recipe's own parser gives better errors"
+)]
+pub struct RecipeBody {
+    /// http or https.
+    url: String,
+    /// Seconds or clock time (`83.5`, `1:23.5`, `1:02:03`); together with `end_time`, or use `segments`.
+    #[schema(value_type = Option<Time>)]
+    start_time: Option<Time>,
+    #[schema(value_type = Option<Time>)]
+    end_time: Option<Time>,
+    segments: Option<Vec<SegmentBody>>,
+    /// `exact` (default) or `fast`.
+    mode: Option<String>,
+    /// `mp4`.
+    format: Option<String>,
+    title: Option<String>,
+    /// 16 to 4320; never scaled up.
+    height: Option<u32>,
+    mute: Option<bool>,
+}
+
+/// One stretch.
+#[derive(utoipa::ToSchema)]
+#[schema(as = Segment)]
+#[expect(dead_code, reason = "as above")]
+pub struct SegmentBody {
+    start: Time,
+    end: Time,
+}
+
+/// Seconds or clock time.
+#[derive(utoipa::ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "as above")]
+pub enum Time {
+    Seconds(f64),
+    Clock(String),
+}
+
+const MOST_WAIT: u64 = 60;
+
+/// Makes a clip: answers at once with the queued clip and its delete token.
+#[utoipa::path(post, path = "/api/clips", tag = "clips", request_body = RecipeBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body bring back the first answer."),
+           ("Prefer" = Option<String>, Header, description = "`wait=N` answers after up to N seconds, sooner when the clip is settled.")),
+    responses((status = 202, description = "Queued", body = ClipJson), (status = 200, description = "Settled within the wait", body = ClipJson),
+              (status = "4XX", body = ProblemBody), (status = 503, body = ProblemBody), (status = 507, body = ProblemBody)))]
+pub async fn submit(
+    app: AppData,
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> Result<HttpResponse, Failed> {
+    let wish = wish(&app, &request, body).answering(&request)?;
+    let mut news = app.bus.listen();
+    let view = library::submit(&app, wish).await.answering(&request)?;
+    let id = view.clip.id;
+    let wait = preferred_wait(request.headers());
+    let view = match wait {
+        Some(seconds) => {
+            let settled =
+                async {
+                    while !library::view(&app, id)
+                        .await
+                        .is_ok_and(|view| view.clip.state.is_settled())
+                    {
+                        while news.recv().await.is_ok_and(|news| {
+                            news.clip != id || matches!(news.what, What::Progress)
+                        }) {}
+                    }
+                };
+            let _ = tokio::time::timeout(Duration::from_secs(seconds), settled).await;
+            library::view(&app, id).await.answering(&request)?
+        }
+        None => view,
+    };
+    let mut answer = ClipJson::new(&view, &app.settings.server.base_url);
+    answer.delete_token = Some(app.secret.delete_token(id));
+    let status = if wait.is_some() && view.clip.state.is_settled() {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    let mut response = HttpResponse::build(status);
+    response.insert_header((header::LOCATION, answer.urls.own.clone()));
+    if let Some(seconds) = wait {
+        response.insert_header(("Preference-Applied", format!("wait={seconds}")));
+    }
+    Ok(response.json(answer))
+}
+
+fn wish(
+    app: &App,
+    request: &HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> Result<Wish, Problem> {
+    let headers = request.headers();
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "content_type",
+            "The body has to be JSON.",
+            "Send the header Content-Type: application/json.",
+        ));
+    }
+    let encoding = headers.get(header::CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "content_encoding",
+            "Compressed bodies are not taken.",
+            "Send the body as it is.",
+        ));
+    }
+    let body = body.map_err(|error| unreadable(app, &error))?;
+    let limits = Limits {
+        max_clip: Seconds::from_whole(i64::from(app.settings.limits.max_clip_seconds)),
+        max_segments: app.settings.limits.max_segments,
+    };
+    Ok(Wish {
+        recipe: Recipe::from_json(&body, &limits)?,
+        visitor: app.secret.visitor(visitor::address(&app.settings, request)),
+        idempotency: idempotency(headers, &body)?,
+    })
+}
+
+fn unreadable(app: &App, error: &actix_web::Error) -> Problem {
+    if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
+        let most = app.settings.limits.body;
+        return Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!("The body is larger than {most}."),
+            "A recipe needs a few hundred bytes; send less.",
+        );
+    }
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "body_incomplete",
+        "The body did not arrive whole.",
+        "Send the request again.",
+    )
+}
+
+fn idempotency(headers: &HeaderMap, body: &[u8]) -> Result<Option<(String, String)>, Problem> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = key
+        .to_str()
+        .ok()
+        .filter(|key| (1..=255).contains(&key.len()))
+        .ok_or_else(|| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "idempotency_key_invalid",
+                "The Idempotency-Key is not 1 to 255 plain characters.",
+                "Use for example a UUID.",
+            )
+        })?;
+    let hash = Sha256::digest(body)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Ok(Some((key.to_owned(), hash)))
+}
+
+/// `Prefer: wait=N` (RFC 7240 section 4.3), bounded.
+fn preferred_wait(headers: &HeaderMap) -> Option<u64> {
+    let preferences = headers
+        .get_all("prefer")
+        .filter_map(|value| value.to_str().ok());
+    preferences
+        .flat_map(|value| value.split([',', ';']))
+        .filter_map(|preference| preference.trim().split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("wait"))
+        .and_then(|(_, seconds)| seconds.trim().parse::<u64>().ok())
+        .map(|seconds| seconds.min(MOST_WAIT))
+}
+
+/// Lists clips, the newest first.
+#[utoipa::path(get, path = "/api/clips", tag = "clips", params(ListQuery),
+    responses((status = 200, body = ClipList), (status = 400, body = ProblemBody)))]
+pub async fn list(
+    app: AppData,
+    request: HttpRequest,
+    query: web::Query<ListQuery>,
+) -> Result<HttpResponse, Failed> {
+    let filter = filter(&query).answering(&request)?;
+    let limit = filter.limit as usize;
+    // One more than shown tells whether there is a next page.
+    let mut views = library::list(
+        &app,
+        Filter {
+            limit: filter.limit + 1,
+            ..filter
+        },
+    )
+    .await
+    .answering(&request)?;
+    let more = views.len() > limit;
+    views.truncate(limit);
+    let next = views
+        .last()
+        .filter(|_| more)
+        .map(|view| view.clip.id.to_string());
+    let clips = views
+        .iter()
+        .map(|view| ClipJson::new(view, &app.settings.server.base_url))
+        .collect();
+    Ok(HttpResponse::Ok().json(ClipList { clips, next }))
+}
+
+fn filter(query: &ListQuery) -> Result<Filter, Problem> {
+    let wrong =
+        |code, detail: &str, hint: &str| Problem::new(StatusCode::BAD_REQUEST, code, detail, hint);
+    let before = match query.cursor.as_deref() {
+        None | Some("") => None,
+        Some(cursor) => Some(cursor.parse().map_err(|_| {
+            wrong(
+                "cursor_invalid",
+                "This is not a cursor.",
+                "Pass next of the page before.",
+            )
+            .at("cursor")
+        })?),
+    };
+    let state = match query.state.as_deref() {
+        None | Some("") => None,
+        Some(state) => Some(state.parse::<State>().map_err(|()| {
+            let words: Vec<&str> = State::ALL.into_iter().map(State::as_str).collect();
+            wrong(
+                "state_unknown",
+                "There is no such state.",
+                &format!("The states are {}.", words.join(", ")),
+            )
+            .at("state")
+        })?),
+    };
+    let limit = match query.limit.as_deref() {
+        None | Some("") => 20,
+        Some(limit) => limit
+            .parse()
+            .ok()
+            .filter(|limit| (1..=100).contains(limit))
+            .ok_or_else(|| {
+                wrong(
+                    "limit_invalid",
+                    "The limit is a number from 1 to 100.",
+                    "Leave it out for 20.",
+                )
+                .at("limit")
+            })?,
+    };
+    Ok(Filter {
+        state,
+        text: query.text.clone().filter(|text| !text.is_empty()),
+        before,
+        limit,
+    })
+}
+
+/// Shows a clip.
+#[utoipa::path(get, path = "/api/clips/{id}", tag = "clips", params(("id" = String, Path)),
+    responses((status = 200, body = ClipJson), (status = 404, body = ProblemBody)))]
+pub async fn show(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
+    let id = id(&request).answering(&request)?;
+    let view = library::view(&app, id).await.answering(&request)?;
+    Ok(render(&app, &view))
+}
+
+/// Cancels a clip; its sidecars are killed.
+#[utoipa::path(post, path = "/api/clips/{id}/cancel", tag = "clips", params(("id" = String, Path)), security(("delete_token" = [])),
+    responses((status = 200, body = ClipJson), (status = "4XX", body = ProblemBody)))]
+pub async fn cancel(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
+    let id = owned(&app, &request).await?;
+    let view = library::cancel(&app, id).await.answering(&request)?;
+    Ok(render(&app, &view))
+}
+
+/// Makes a clip again that failed, was cancelled or has expired.
+#[utoipa::path(post, path = "/api/clips/{id}/retry", tag = "clips", params(("id" = String, Path)), security(("delete_token" = [])),
+    responses((status = 202, body = ClipJson), (status = "4XX", body = ProblemBody)))]
+pub async fn retry(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
+    let id = owned(&app, &request).await?;
+    let view = library::retry(&app, id).await.answering(&request)?;
+    let answer = ClipJson::new(&view, &app.settings.server.base_url);
+    Ok(HttpResponse::Accepted().json(answer))
+}
+
+/// Removes a clip and its files for good.
+#[utoipa::path(delete, path = "/api/clips/{id}", tag = "clips", params(("id" = String, Path)), security(("delete_token" = [])),
+    responses((status = 204), (status = "4XX", body = ProblemBody)))]
+pub async fn remove(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
+    let id = owned(&app, &request).await?;
+    library::remove(&app, id).await.answering(&request)?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The clip that the path names; anything that is not an id names none.
+///
+/// # Errors
+/// `not_found`.
+pub(super) fn id(request: &HttpRequest) -> Result<ClipId, Problem> {
+    request
+        .match_info()
+        .get("id")
+        .and_then(|id| id.parse().ok())
+        .ok_or_else(not_found)
+}
+
+async fn owned(app: &App, request: &HttpRequest) -> Result<ClipId, Failed> {
+    let id = id(request).answering(request)?;
+    library::authorize(app, id, visitor::token(request))
+        .await
+        .answering(request)?;
+    Ok(id)
+}
+
+fn render(app: &App, view: &View) -> HttpResponse {
+    HttpResponse::Ok().json(ClipJson::new(view, &app.settings.server.base_url))
+}

@@ -1,0 +1,404 @@
+//! The only maker of error answers: every error becomes one RFC 9457 problem with a sentence, a stable code and a next step.
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header;
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
+use serde::Serialize;
+
+use super::RequestId;
+use crate::cut::sentence;
+use crate::library::LibraryError;
+use crate::recipe::{RecipeError, Rule};
+use crate::source::gate::Refusal;
+use crate::source::refusal_hint;
+use crate::worker::chain;
+
+/// An error on its way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub status: StatusCode,
+    pub code: &'static str,
+    pub detail: String,
+    pub field: Option<String>,
+    pub hint: String,
+    /// Seconds after which trying again makes sense.
+    pub retry_after: Option<u64>,
+}
+
+/// A problem as it is sent: `application/problem+json`, RFC 9457.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody {
+    /// Always `about:blank`: the code says which problem it is.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    /// One sentence for a person.
+    detail: String,
+    /// Stable; see the list in the document's description.
+    code: &'static str,
+    /// The field of the request that is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    /// The next step.
+    hint: String,
+    /// Finds the request in the log.
+    request_id: String,
+}
+
+/// Every code that an answer or a failed clip may carry, with the status it is answered with; 0 marks codes of failed clips only.
+pub const CODES: [(&str, u16); 57] = [
+    ("json_invalid", 400),
+    ("json_unknown_field", 400),
+    ("field_type", 400),
+    ("url_missing", 400),
+    ("url_invalid", 400),
+    ("url_too_long", 400),
+    ("url_scheme", 400),
+    ("url_credentials", 400),
+    ("url_port", 400),
+    ("url_blocked", 403),
+    ("time_missing", 400),
+    ("time_invalid", 400),
+    ("time_order", 400),
+    ("clip_too_short", 400),
+    ("clip_too_long", 400),
+    ("segments_conflict", 400),
+    ("segments_empty", 400),
+    ("segments_too_many", 400),
+    ("mode_unknown", 400),
+    ("format_unknown", 400),
+    ("height_invalid", 400),
+    ("title_too_long", 400),
+    ("title_invalid", 400),
+    ("fast_height", 400),
+    ("fast_segments", 400),
+    ("cursor_invalid", 400),
+    ("state_unknown", 400),
+    ("limit_invalid", 400),
+    ("idempotency_key_invalid", 400),
+    ("idempotency_key_reused", 422),
+    ("body_too_large", 413),
+    ("body_incomplete", 400),
+    ("content_type", 415),
+    ("content_encoding", 415),
+    ("token_missing", 401),
+    ("token_wrong", 403),
+    ("not_found", 404),
+    ("method_not_allowed", 405),
+    ("clip_state", 409),
+    ("clip_not_ready", 409),
+    ("clip_gone", 410),
+    ("queue_full", 503),
+    ("disk_low", 507),
+    ("internal", 500),
+    ("source_unsupported", 0),
+    ("source_no_video", 0),
+    ("source_too_large", 0),
+    ("source_unreachable", 0),
+    ("source_timeout", 0),
+    ("source_truncated", 0),
+    ("source_too_many_requests", 0),
+    ("time_range", 0),
+    ("clip_empty", 0),
+    ("cut_failed", 0),
+    ("cut_check", 0),
+    ("cut_timeout", 0),
+    ("interrupted", 0),
+];
+
+impl Problem {
+    /// A problem with a field-less body.
+    pub fn new(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Problem {
+        Problem {
+            status,
+            code,
+            detail: detail.into(),
+            field: None,
+            hint: hint.into(),
+            retry_after: None,
+        }
+    }
+
+    /// The same problem about one field.
+    pub fn at(self, field: &str) -> Problem {
+        Problem {
+            field: Some(field.to_owned()),
+            ..self
+        }
+    }
+
+    /// The answer to a request.
+    pub fn answer(&self, request: &HttpRequest) -> HttpResponse<BoxBody> {
+        let id = request
+            .extensions()
+            .get::<RequestId>()
+            .map(|id| id.0.clone())
+            .unwrap_or_default();
+        self.response(id)
+    }
+
+    fn response(&self, request_id: String) -> HttpResponse<BoxBody> {
+        let mut response = HttpResponse::build(self.status);
+        response.content_type("application/problem+json");
+        if let Some(seconds) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        response.json(ProblemBody {
+            kind: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            code: self.code,
+            field: self.field.clone(),
+            hint: self.hint.clone(),
+            request_id,
+        })
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+/// What handlers return: the problem with the request it answers.
+#[derive(Debug)]
+pub struct Failed {
+    problem: Problem,
+    request_id: String,
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.problem.fmt(f)
+    }
+}
+
+impl ResponseError for Failed {
+    fn status_code(&self) -> StatusCode {
+        self.problem.status
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        self.problem.response(self.request_id.clone())
+    }
+}
+
+/// Ties an error to the request it answers.
+pub trait For<T> {
+    /// The result with its error ready to be sent.
+    ///
+    /// # Errors
+    /// The error, as a problem.
+    fn answering(self, request: &HttpRequest) -> Result<T, Failed>;
+}
+
+impl<T, E: Into<Problem>> For<T> for Result<T, E> {
+    fn answering(self, request: &HttpRequest) -> Result<T, Failed> {
+        self.map_err(|error| Failed {
+            problem: error.into(),
+            request_id: request
+                .extensions()
+                .get::<RequestId>()
+                .map(|id| id.0.clone())
+                .unwrap_or_default(),
+        })
+    }
+}
+
+impl From<RecipeError> for Problem {
+    fn from(error: RecipeError) -> Problem {
+        let hint = error.rule.hint();
+        let problem = Problem::new(
+            StatusCode::BAD_REQUEST,
+            error.rule.code(),
+            sentence(&error.rule.to_string()),
+            hint,
+        );
+        if error.field.is_empty() {
+            problem
+        } else {
+            problem.at(&error.field)
+        }
+    }
+}
+
+impl From<Rule> for Problem {
+    fn from(rule: Rule) -> Problem {
+        Problem::from(RecipeError {
+            rule,
+            field: String::new(),
+        })
+    }
+}
+
+impl From<LibraryError> for Problem {
+    fn from(error: LibraryError) -> Problem {
+        let detail = sentence(&error.to_string());
+        match error {
+            LibraryError::Refused(refusal) => {
+                let status = match refusal {
+                    Refusal::Blocked => StatusCode::FORBIDDEN,
+                    Refusal::Invalid
+                    | Refusal::Scheme
+                    | Refusal::Credentials
+                    | Refusal::Port(_)
+                    | Refusal::Unresolvable(_)
+                    | Refusal::Unreachable(_)
+                    | Refusal::Bytes
+                    | Refusal::Connections
+                    | Refusal::Deadline => StatusCode::BAD_REQUEST,
+                };
+                Problem::new(status, refusal.code(), detail, refusal_hint(&refusal)).at("url")
+            }
+            LibraryError::DiskLow { .. } => Problem {
+                retry_after: Some(600),
+                ..Problem::new(
+                    StatusCode::INSUFFICIENT_STORAGE,
+                    "disk_low",
+                    detail,
+                    "Try again later or choose a shorter clip; the operator can free space.",
+                )
+            },
+            LibraryError::QueueFull { retry_after, .. } => Problem {
+                retry_after: Some(retry_after),
+                ..Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "queue_full",
+                    detail,
+                    "Try again in a moment.",
+                )
+            },
+            LibraryError::KeyReused => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                detail,
+                "Use a new key for a new request.",
+            ),
+            LibraryError::NotFound => not_found(),
+            LibraryError::TokenMissing => Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "token_missing",
+                detail,
+                "Send the delete_token that came with the clip: Authorization: Bearer <delete_token>.",
+            ),
+            LibraryError::TokenWrong => Problem::new(
+                StatusCode::FORBIDDEN,
+                "token_wrong",
+                detail,
+                "Send the delete_token that came with this very clip.",
+            ),
+            LibraryError::State(..) => Problem::new(
+                StatusCode::CONFLICT,
+                "clip_state",
+                detail,
+                "Look at the clip's state first.",
+            ),
+            LibraryError::Index(_) | LibraryError::Io(_) => {
+                tracing::error!(error = %chain(&error), "request failed");
+                Problem::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "internal",
+                    "The service could not do this.",
+                    "Try again; the operator finds the cause in the log under the request id.",
+                )
+            }
+        }
+    }
+}
+
+/// There is nothing at this address.
+pub fn not_found() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "There is nothing at this address.",
+        "Check the link.",
+    )
+}
+
+/// The answer where no route is.
+pub async fn nothing_here(request: HttpRequest) -> HttpResponse<BoxBody> {
+    not_found().answer(&request)
+}
+
+/// The answer where a route is, but not for this method.
+pub async fn wrong_method(request: HttpRequest) -> HttpResponse<BoxBody> {
+    let path = request.match_pattern().unwrap_or_default();
+    let mut methods: Vec<&str> = super::ROUTES
+        .iter()
+        .filter(|entry| entry.path == path)
+        .map(|entry| entry.method)
+        .collect();
+    methods.sort_unstable();
+    let problem = Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("This address does not take {}.", request.method()),
+        format!("Use {}.", methods.join(" or ")),
+    );
+    let mut response = problem.answer(&request);
+    if let Ok(value) = header::HeaderValue::from_str(&methods.join(", ")) {
+        response.headers_mut().insert(header::ALLOW, value);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_a_listed_code_with_its_status() {
+        let refusals = [
+            Refusal::Invalid,
+            Refusal::Scheme,
+            Refusal::Credentials,
+            Refusal::Port(22),
+            Refusal::Blocked,
+        ];
+        for refusal in refusals {
+            let problem = Problem::from(LibraryError::Refused(refusal));
+            let listed = CODES.iter().find(|(code, _)| *code == problem.code);
+            assert_eq!(
+                listed.map(|(_, status)| *status),
+                Some(problem.status.as_u16()),
+                "{}",
+                problem.code
+            );
+        }
+        for refusal in [
+            Refusal::Unresolvable(String::new()),
+            Refusal::Bytes,
+            Refusal::Connections,
+            Refusal::Deadline,
+        ] {
+            assert!(
+                CODES.iter().any(|(code, _)| *code == refusal.code()),
+                "{}",
+                refusal.code()
+            );
+        }
+    }
+
+    #[test]
+    fn codes_are_listed_once() {
+        let mut codes: Vec<&str> = CODES.iter().map(|(code, _)| *code).collect();
+        codes.sort_unstable();
+        let count = codes.len();
+        codes.dedup();
+        assert_eq!(codes.len(), count);
+    }
+}

@@ -1,0 +1,165 @@
+//! Server-sent events (HTML standard, section 9.2) about one clip: its state with the whole clip, and its progress in between.
+
+use std::time::Duration;
+
+use actix_web::http::header;
+use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use super::AppData;
+use super::clip_json::{ClipJson, ProgressJson};
+use super::clips;
+use super::error::{Failed, For, ProblemBody};
+use crate::app::{News, What};
+use crate::clip::{ClipId, State};
+use crate::library::{self, View};
+
+/// Below the idle limits of common proxies.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Follows a clip. `state` events carry the clip and an id; with `Last-Event-ID` nothing already seen is sent again. The stream
+/// ends when the clip is settled.
+#[utoipa::path(get, path = "/api/clips/{id}/events", tag = "clips",
+    params(("id" = String, Path), ("Last-Event-ID" = Option<String>, Header)),
+    responses((status = 200, content_type = "text/event-stream", description = "`state`, `progress` and `removed` events"),
+              (status = 404, body = ProblemBody)))]
+pub async fn clip(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
+    let id = clips::id(&request).answering(&request)?;
+    // Listening starts before looking, so that nothing falls between.
+    let news = app.bus.listen();
+    let view = library::view(&app, id).await.answering(&request)?;
+    let last = app
+        .index
+        .last_event(id.to_string())
+        .await
+        .map_err(library::LibraryError::from)
+        .answering(&request)?;
+    let seen = request
+        .headers()
+        .get("last-event-id")
+        .and_then(|seen| seen.to_str().ok())
+        .and_then(|seen| seen.parse().ok());
+    let mut feed = Feed {
+        app,
+        id,
+        news,
+        shown: view.clip.state,
+        position: view.queue_position,
+        over: view.clip.state.is_settled(),
+        first: None,
+    };
+    // The state is told whole, so that one event makes up for all that were missed.
+    feed.first = if seen == Some(last) && !feed.over {
+        Some(message("progress", None, &ProgressJson::new(&view)))
+    } else {
+        Some(feed.state(&view, last))
+    };
+    let stream = futures_util::stream::unfold(feed, |mut feed| async move {
+        let message = feed.next().await?;
+        Some((Ok::<_, actix_web::Error>(message), feed))
+    });
+    Ok(HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header(("X-Accel-Buffering", "no"))
+        .streaming(stream))
+}
+
+struct Feed {
+    app: AppData,
+    id: ClipId,
+    news: broadcast::Receiver<News>,
+    first: Option<Bytes>,
+    /// What the listener knows.
+    shown: State,
+    position: Option<u64>,
+    over: bool,
+}
+
+impl Feed {
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        while !self.over {
+            let stopping = self.app.stopping.clone();
+            let news = tokio::select! {
+                news = self.news.recv() => news,
+                () = tokio::time::sleep(HEARTBEAT) => return Some(Bytes::from_static(b": still here\n\n")),
+                () = stopping.cancelled() => return None,
+            };
+            if let Some(message) = self.heard(news).await {
+                return Some(message);
+            }
+        }
+        None
+    }
+
+    async fn heard(&mut self, news: Result<News, RecvError>) -> Option<Bytes> {
+        let what = match news {
+            Err(RecvError::Closed) => {
+                self.over = true;
+                return None;
+            }
+            // Too slow to hear all of it: the state as it is now makes up for that.
+            Err(RecvError::Lagged(_)) => What::State(0),
+            Ok(news) if news.clip == self.id => news.what,
+            Ok(News {
+                what: What::State(_) | What::Removed,
+                ..
+            }) if self.shown == State::Queued => return self.moved_up().await,
+            Ok(_) => return None,
+        };
+        let view = match (what, library::view(&self.app, self.id).await) {
+            (What::Removed, _) | (_, Err(library::LibraryError::NotFound)) => {
+                self.over = true;
+                return Some(message(
+                    "removed",
+                    None,
+                    &serde_json::json!({"id": self.id}),
+                ));
+            }
+            (_, Err(_)) => return None,
+            (_, Ok(view)) => view,
+        };
+        match what {
+            What::State(seq) => Some(self.state(&view, seq)),
+            What::Progress | What::Removed => {
+                Some(message("progress", None, &ProgressJson::new(&view)))
+            }
+        }
+    }
+
+    /// Another clip moved: the place of this one may have changed.
+    async fn moved_up(&mut self) -> Option<Bytes> {
+        let view = library::view(&self.app, self.id).await.ok()?;
+        if view.clip.state != State::Queued || view.queue_position == self.position {
+            return None;
+        }
+        self.position = view.queue_position;
+        Some(message("progress", None, &ProgressJson::new(&view)))
+    }
+
+    fn state(&mut self, view: &View, seq: i64) -> Bytes {
+        self.shown = view.clip.state;
+        self.position = view.queue_position;
+        self.over = view.clip.state.is_settled();
+        message(
+            "state",
+            Some(seq),
+            &ClipJson::new(view, &self.app.settings.server.base_url),
+        )
+    }
+}
+
+fn message(event: &str, id: Option<i64>, data: &impl Serialize) -> Bytes {
+    let id = id
+        .filter(|id| *id > 0)
+        .map(|id| format!("id: {id}\n"))
+        .unwrap_or_default();
+    // JSON has no line breaks, so one data line is enough.
+    let data = serde_json::to_string(data).unwrap_or_default();
+    Bytes::from(format!("event: {event}\n{id}data: {data}\n\n"))
+}

@@ -1,0 +1,244 @@
+//! Published bytes: ranges, validators and names; by ourselves, or handed to nginx by `X-Accel-Redirect`.
+
+use actix_files::NamedFile;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, ContentType, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+
+use super::clip_json::{Urls, segment};
+use super::error::{Failed, For, Problem, ProblemBody, not_found};
+use super::{AppData, clips, visitor};
+use crate::app::App;
+use crate::clip::{Clip, State};
+use crate::library::{self, LibraryError};
+use crate::store::POSTER;
+
+/// Where a download is.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Download {
+    pub download_url: String,
+}
+
+/// A published file: the clip or its poster.
+#[utoipa::path(get, path = "/api/files/clips/{id}/{name}", tag = "files",
+    params(("id" = String, Path), ("name" = String, Path),
+           ("download" = Option<String>, Query, description = "`1` to get it as an attachment"),
+           ("Range" = Option<String>, Header), ("If-Range" = Option<String>, Header)),
+    responses((status = 200, content_type = "video/mp4"), (status = 206, content_type = "video/mp4"), (status = 304),
+              (status = 404, body = ProblemBody), (status = 416)))]
+pub async fn file(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
+    let id = clips::id(&request).answering(&request)?;
+    let name = request
+        .match_info()
+        .get("name")
+        .unwrap_or_default()
+        .to_owned();
+    let clip = library::view(&app, id).await.answering(&request)?.clip;
+    let published =
+        clip.state == State::Ready && (clip.file_name.as_deref() == Some(&name) || name == POSTER);
+    if !published {
+        return Err(not_found()).answering(&request);
+    }
+    let attachment = request
+        .query_string()
+        .split('&')
+        .any(|pair| pair == "download=1");
+    serve(
+        &app,
+        &request,
+        &clip,
+        &name,
+        if attachment {
+            Disposition::Attachment
+        } else {
+            Disposition::Inline
+        },
+    )
+    .await
+}
+
+/// The clip as an attachment, or where it is.
+#[utoipa::path(get, path = "/api/clips/{id}/download", tag = "files",
+    params(("id" = String, Path), ("Accept" = Option<String>, Header, description = "`application/json` to get the address instead")),
+    responses((status = 200, description = "The file, or its address", content((Download = "application/json"), (String = "video/mp4"))),
+              (status = "4XX", body = ProblemBody)))]
+pub async fn download(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
+    let id = clips::id(&request).answering(&request)?;
+    let clip = library::view(&app, id).await.answering(&request)?.clip;
+    let (Some(name), Some(file)) = (
+        clip.file_name.clone(),
+        Urls::new(&clip, &app.settings.server.base_url).file,
+    ) else {
+        return Err(not_ready(clip.state)).answering(&request);
+    };
+    let accept = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    if accept.split(',').any(|kind| {
+        kind.trim()
+            .to_ascii_lowercase()
+            .starts_with("application/json")
+    }) {
+        return Ok(HttpResponse::Ok()
+            .insert_header((header::VARY, "Accept"))
+            .json(Download {
+                download_url: format!("{file}?download=1"),
+            }));
+    }
+    // One download is one request from the beginning; the pieces that players and download managers ask for later are not.
+    let from_start = request
+        .headers()
+        .get(header::RANGE)
+        .is_none_or(|range| range.as_bytes().starts_with(b"bytes=0-"));
+    if from_start {
+        app.index
+            .count_download(id)
+            .await
+            .map_err(LibraryError::from)
+            .answering(&request)?;
+    }
+    let mut response = serve(&app, &request, &clip, &name, Disposition::Attachment).await?;
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("Accept"));
+    response.headers_mut().insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("private, no-cache"),
+    );
+    Ok(response)
+}
+
+fn not_ready(state: State) -> Problem {
+    match state {
+        State::Expired => Problem::new(
+            StatusCode::GONE,
+            "clip_gone",
+            "This clip has expired and its file is gone.",
+            "Make it again: its recipe is kept.",
+        ),
+        State::Queued
+        | State::Fetching
+        | State::Cutting
+        | State::Storing
+        | State::Ready
+        | State::Failed
+        | State::Cancelled => Problem::new(
+            StatusCode::CONFLICT,
+            "clip_not_ready",
+            format!("This clip is {} and has no file.", state.as_str()),
+            "Follow /api/clips/{id}/events until it is ready.",
+        ),
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Disposition {
+    Inline,
+    Attachment,
+}
+
+async fn serve(
+    app: &App,
+    request: &HttpRequest,
+    clip: &Clip,
+    name: &str,
+    how: Disposition,
+) -> Result<HttpResponse, Failed> {
+    let path = app.store.path(clip.id, name);
+    let kind = if name == POSTER {
+        "image/jpeg"
+    } else {
+        "video/mp4"
+    };
+    let accel = &app.settings.server.accel;
+    let mut response = if !accel.is_empty() && visitor::forwarded(&app.settings, request) {
+        if !path.is_file() {
+            return Err(not_found()).answering(request);
+        }
+        let location = format!("{accel}{}/{}", clip.id, segment(name));
+        HttpResponse::Ok()
+            .insert_header(("X-Accel-Redirect", location))
+            .content_type(kind)
+            .finish()
+    } else {
+        let file = library::blocking(move || NamedFile::open(path))
+            .await
+            .map_err(|_| not_found())
+            .answering(request)?;
+        let parsed = kind
+            .parse()
+            .unwrap_or_else(|_| ContentType::octet_stream().0);
+        file.disable_content_disposition()
+            .set_content_type(parsed)
+            .into_response(request)
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_DISPOSITION, disposition(name, how)),
+        (header::CACHE_CONTROL, caching(app, clip)),
+        // Other sites may show it: that is what a link is for.
+        (
+            header::CROSS_ORIGIN_RESOURCE_POLICY,
+            "cross-origin".to_owned(),
+        ),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    }
+    Ok(response)
+}
+
+/// RFC 6266 with the name twice: plain for old readers, UTF-8 (RFC 8187) for all others.
+fn disposition(name: &str, how: Disposition) -> String {
+    let kind = match how {
+        Disposition::Inline => "inline",
+        Disposition::Attachment => "attachment",
+    };
+    let plain: String = name
+        .chars()
+        .map(|letter| {
+            if letter.is_ascii_graphic() && !matches!(letter, '"' | '\\' | '%' | ';')
+                || letter == ' '
+            {
+                letter
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    format!(
+        "{kind}; filename=\"{plain}\"; filename*=UTF-8''{}",
+        segment(name)
+    )
+}
+
+/// The bytes at an address never change while it exists; after that nobody should still have them.
+fn caching(app: &App, clip: &Clip) -> String {
+    const YEAR: i64 = 31_536_000;
+    let left = match clip.expires_at {
+        Some(at) if !clip.pinned => ((at.0 - app.now().0) / 1000).clamp(0, YEAR),
+        _ => YEAR,
+    };
+    format!("public, max-age={left}, immutable")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_in_both_spellings() {
+        assert_eq!(
+            disposition("naïve \"q\"; x.mp4", Disposition::Attachment),
+            "attachment; filename=\"na_ve _q__ x.mp4\"; filename*=UTF-8''na%C3%AFve%20%22q%22%3B%20x.mp4"
+        );
+        assert_eq!(
+            disposition("देव.mp4", Disposition::Inline),
+            "inline; filename=\"___.mp4\"; filename*=UTF-8''%E0%A4%A6%E0%A5%87%E0%A4%B5.mp4"
+        );
+    }
+}

@@ -1,0 +1,82 @@
+//! How the service is: liveness, readiness with each check named, and figures for Prometheus.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+
+use super::AppData;
+use super::error::{Failed, For, ProblemBody, not_found};
+use super::visitor;
+use crate::monitor;
+
+/// How the service is.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Health {
+    /// `ok` or `failing`.
+    pub status: &'static str,
+    pub version: &'static str,
+    pub checks: Vec<Check>,
+}
+
+/// One named check.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Check {
+    pub name: &'static str,
+    /// `ok` or `failing`.
+    pub status: &'static str,
+    pub detail: String,
+}
+
+const fn word(ok: bool) -> &'static str {
+    if ok { "ok" } else { "failing" }
+}
+
+/// The process answers.
+#[utoipa::path(get, path = "/api/health/live", tag = "operation", responses((status = 200)))]
+pub async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(serde_json::json!({"status": "ok"}))
+}
+
+/// The service can make clips.
+#[utoipa::path(get, path = "/api/health", tag = "operation",
+    responses((status = 200, body = Health), (status = 503, body = Health)))]
+pub async fn ready(app: AppData) -> HttpResponse {
+    let (ok, results) = monitor::recent_health(&app).await;
+    let health = Health {
+        status: word(ok),
+        version: env!("CARGO_PKG_VERSION"),
+        checks: results
+            .into_iter()
+            .map(|result| Check {
+                name: result.name,
+                status: word(result.ok),
+                detail: result.detail,
+            })
+            .collect(),
+    };
+    if ok {
+        HttpResponse::Ok().json(health)
+    } else {
+        HttpResponse::ServiceUnavailable().json(health)
+    }
+}
+
+/// Figures for Prometheus; on this machine only.
+#[utoipa::path(get, path = "/metrics", tag = "operation",
+    responses((status = 200, content_type = "text/plain"), (status = 404, body = ProblemBody)))]
+pub async fn metrics(
+    app: AppData,
+    figures: web::Data<PrometheusHandle>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Failed> {
+    let local = request
+        .peer_addr()
+        .is_some_and(|peer| peer.ip().to_canonical().is_loopback());
+    if !local || visitor::forwarded(&app.settings, &request) {
+        return Err(not_found()).answering(&request);
+    }
+    figures.run_upkeep();
+    Ok(HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4")
+        .body(figures.render()))
+}

@@ -1,0 +1,94 @@
+//! The OpenAPI document, made from the handlers; a test holds it against the route table.
+
+use actix_web::HttpResponse;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::error::{CODES, ProblemBody};
+use super::{clip_json, clips, events, files, health};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Meme Maker", description = "Frame-exact clips from a link."),
+    paths(clips::submit, clips::list, clips::show, clips::cancel, clips::retry, clips::remove, events::clip, files::download,
+          files::file, file_head, health::live, health::ready, health::metrics, document),
+    components(schemas(ProblemBody, clip_json::ClipJson, clips::RecipeBody, clips::SegmentBody, clips::Time)),
+    modifiers(&Additions)
+)]
+struct Document;
+
+struct Additions;
+
+impl Modify for Additions {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        document
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("delete_token", scheme);
+        let codes = CODES.iter().map(|(code, status)| match status {
+            0 => format!("- `{code}` (in the `error` of a failed clip)"),
+            status => format!("- `{code}` ({status})"),
+        });
+        let list: Vec<String> = codes.collect();
+        document.info.description = Some(format!(
+            "Frame-exact clips from a link. Errors are RFC 9457 problems with a stable `code`:\n\n{}",
+            list.join("\n")
+        ));
+    }
+}
+
+/// The head of a published file.
+#[utoipa::path(head, path = "/api/files/clips/{id}/{name}", tag = "files", params(("id" = String, Path), ("name" = String, Path)),
+    responses((status = 200), (status = 404)))]
+#[expect(
+    dead_code,
+    reason = "one handler serves both methods; this one only documents the second"
+)]
+fn file_head() {}
+
+/// The document as JSON.
+pub fn json() -> String {
+    Document::openapi().to_pretty_json().unwrap_or_default()
+}
+
+/// This document.
+#[utoipa::path(get, path = "/api/openapi.json", tag = "operation", responses((status = 200)))]
+pub async fn document() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .body(json())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ROUTES;
+    use super::*;
+
+    #[test]
+    fn the_document_and_the_route_table_say_the_same() {
+        let document: serde_json::Value = serde_json::from_str(&json()).unwrap();
+        let mut documented: Vec<(String, String)> = Vec::new();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for method in methods.as_object().unwrap().keys() {
+                documented.push((path.clone(), method.to_uppercase()));
+            }
+        }
+        let mut routes: Vec<(String, String)> = ROUTES
+            .iter()
+            .filter(|entry| entry.documented)
+            .map(|entry| (entry.path.to_owned(), entry.method.to_owned()))
+            .collect();
+        documented.sort();
+        routes.sort();
+        assert_eq!(documented, routes);
+    }
+
+    #[test]
+    fn the_document_lists_every_code() {
+        let document = json();
+        for (code, _) in CODES {
+            assert!(document.contains(&format!("`{code}`")), "{code}");
+        }
+    }
+}

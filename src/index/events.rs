@@ -1,0 +1,127 @@
+//! The trail: what happened, in order, with numbers that never repeat.
+
+use rusqlite::{Connection, params};
+
+use super::{Index, IndexError};
+use crate::timestamp::Timestamp;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Submitted,
+    Started,
+    Cutting,
+    Storing,
+    Ready,
+    Failed,
+    Cancelled,
+    Requeued,
+    Expired,
+    Removed,
+    KeeperRan,
+}
+
+impl Kind {
+    /// The word in the trail.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Submitted => "clip.submitted",
+            Kind::Started => "clip.started",
+            Kind::Cutting => "clip.cutting",
+            Kind::Storing => "clip.storing",
+            Kind::Ready => "clip.ready",
+            Kind::Failed => "clip.failed",
+            Kind::Cancelled => "clip.cancelled",
+            Kind::Requeued => "clip.requeued",
+            Kind::Expired => "clip.expired",
+            Kind::Removed => "clip.removed",
+            Kind::KeeperRan => "keeper.ran",
+        }
+    }
+}
+
+/// One entry to be written.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    pub kind: Kind,
+    pub subject: &'a str,
+    pub data: serde_json::Value,
+    pub duration_ms: Option<i64>,
+    pub error: Option<&'a str>,
+}
+
+/// Appends an entry inside the caller's transaction and returns its number.
+pub(super) fn append(
+    connection: &Connection,
+    now: Timestamp,
+    entry: &Entry<'_>,
+) -> Result<i64, IndexError> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO events (at, kind, subject, data, duration_ms, error) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    insert.execute(params![
+        now.0,
+        entry.kind.as_str(),
+        entry.subject,
+        entry.data.to_string(),
+        entry.duration_ms,
+        entry.error
+    ])?;
+    Ok(connection.last_insert_rowid())
+}
+
+/// Appends an entry about a clip.
+pub(super) fn about_clip(
+    connection: &Connection,
+    now: Timestamp,
+    kind: Kind,
+    subject: &str,
+) -> Result<i64, IndexError> {
+    let entry = Entry {
+        kind,
+        subject,
+        data: serde_json::json!({}),
+        duration_ms: None,
+        error: None,
+    };
+    append(connection, now, &entry)
+}
+
+impl Index {
+    /// Records one run of the keeper.
+    ///
+    /// # Errors
+    /// When the index does not take it.
+    pub async fn record_keeper_run(
+        &self,
+        now: Timestamp,
+        task: &'static str,
+        data: serde_json::Value,
+        duration_ms: i64,
+    ) -> Result<i64, IndexError> {
+        self.write(move |connection| {
+            let entry = Entry {
+                kind: Kind::KeeperRan,
+                subject: task,
+                data,
+                duration_ms: Some(duration_ms),
+                error: None,
+            };
+            append(connection, now, &entry)
+        })
+        .await
+    }
+
+    /// The number of the last entry about a subject.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn last_event(&self, subject: String) -> Result<i64, IndexError> {
+        self.read(move |connection| {
+            let mut query = connection
+                .prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE subject = ?1")?;
+            Ok(query.query_row([subject], |row| row.get(0))?)
+        })
+        .await
+    }
+}

@@ -1,0 +1,3 @@
+DROP TABLE idempotency;
+DROP TABLE segments;
+DROP TABLE clips;

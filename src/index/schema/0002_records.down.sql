@@ -1,0 +1,3 @@
+DROP TABLE health_checks;
+DROP TABLE samples;
+DROP TABLE events;

@@ -1,0 +1,405 @@
+//! What people do with clips: submit, look up, cancel, retry, remove; and what keeps index and store in step.
+
+use std::time::Duration;
+
+use crate::app::{App, What};
+use crate::bytes::Bytes;
+use crate::clip::{Clip, ClipId, Failure, State};
+use crate::index::IndexError;
+use crate::index::clips::{Filter, Submission, Submitted};
+use crate::recipe::{Recipe, Source};
+use crate::source::gate::Refusal;
+use crate::timestamp::Timestamp;
+
+/// A clip with what only the running service knows of it.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub clip: Clip,
+    pub queue_position: Option<u64>,
+    pub progress: Option<f64>,
+    pub eta_seconds: Option<f64>,
+}
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    #[error(
+        "the disk is too full: this clip may need {needed}, {available} are free and {floor} of them stay free"
+    )]
+    DiskLow {
+        needed: Bytes,
+        available: Bytes,
+        floor: Bytes,
+    },
+    #[error("{waiting} clips are waiting already")]
+    QueueFull { waiting: u64, retry_after: u64 },
+    #[error("this Idempotency-Key was used for another request")]
+    KeyReused,
+    #[error("there is no such clip")]
+    NotFound,
+    #[error("this needs the clip's delete token")]
+    TokenMissing,
+    #[error("this is not the clip's delete token")]
+    TokenWrong,
+    #[error("a clip that is {0} cannot be {1}")]
+    State(&'static str, &'static str),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error("a file could not be read or written")]
+    Io(#[from] std::io::Error),
+}
+
+/// A request to make a clip.
+#[derive(Debug)]
+pub struct Wish {
+    pub recipe: Recipe,
+    /// The visitor's mark.
+    pub visitor: String,
+    /// The visitor's key for this request and the hash of its body.
+    pub idempotency: Option<(String, String)>,
+}
+
+/// Accepts a wish: judged, weighed against the disk, queued.
+///
+/// # Errors
+/// When the link is refused, the disk or the queue is too full, or the key was used for another wish.
+pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
+    if let Source::Url(url) = &wish.recipe.source {
+        app.tools.gate.policy().judge_url(url)?;
+    }
+    let estimate = estimate(&wish.recipe);
+    let floor = app.settings.monitor.floor;
+    let reserved = app.index.load().await?.reserved;
+    let available = app.reading().disk_available.saturating_sub(reserved);
+    if available < floor.0.saturating_add(estimate) {
+        metrics::counter!("meme_maker_refusals_total", "code" => "disk_low").increment(1);
+        return Err(LibraryError::DiskLow {
+            needed: Bytes(estimate),
+            available: Bytes(available),
+            floor,
+        });
+    }
+    let id = ClipId(uuid::Uuid::now_v7());
+    let submission = Submission {
+        id,
+        title: wish.recipe.title_or_default(),
+        recipe: wish.recipe,
+        visitor: wish.visitor,
+        estimate,
+        idempotency: wish.idempotency,
+    };
+    match app
+        .index
+        .submit(app.now(), submission, app.settings.limits.queue)
+        .await?
+    {
+        Submitted::New {
+            clip,
+            position,
+            seq,
+        } => {
+            metrics::counter!("meme_maker_clips_submitted_total").increment(1);
+            app.bus.tell(id, What::State(seq));
+            app.work.notify_waiters();
+            Ok(View {
+                clip,
+                queue_position: Some(position),
+                progress: None,
+                eta_seconds: None,
+            })
+        }
+        Submitted::Known(clip) => view(app, clip.id).await,
+        Submitted::KeyReused => Err(LibraryError::KeyReused),
+        Submitted::QueueFull(waiting) => {
+            metrics::counter!("meme_maker_refusals_total", "code" => "queue_full").increment(1);
+            Err(LibraryError::QueueFull {
+                waiting,
+                retry_after: 30,
+            })
+        }
+    }
+}
+
+/// Bytes that a clip may take while it is made and after: a window and a file at 8 Mbit/s each, and the poster.
+fn estimate(recipe: &Recipe) -> u64 {
+    let seconds = recipe.length().as_f64() + 10.0 * recipe.segments.len() as f64;
+    (seconds * 2_000_000.0) as u64 + 1_000_000
+}
+
+/// A clip as it stands.
+///
+/// # Errors
+/// When there is none.
+pub async fn view(app: &App, id: ClipId) -> Result<View, LibraryError> {
+    let (clip, position) = app.index.clip(id).await?.ok_or(LibraryError::NotFound)?;
+    Ok(standing(app, clip, position))
+}
+
+/// Clips as they stand, the newest first.
+///
+/// # Errors
+/// When the index cannot be read.
+pub async fn list(app: &App, filter: Filter) -> Result<Vec<View>, LibraryError> {
+    let clips = app.index.clips(filter).await?;
+    Ok(clips
+        .into_iter()
+        .map(|(clip, position)| standing(app, clip, position))
+        .collect())
+}
+
+fn standing(app: &App, clip: Clip, queue_position: Option<u64>) -> View {
+    let standing = app
+        .jobs
+        .standing(clip.id)
+        .filter(|_| clip.state.is_running());
+    let progress = match clip.state {
+        State::Ready | State::Expired => Some(1.0),
+        State::Fetching | State::Cutting | State::Storing => {
+            standing.map(|standing| standing.progress)
+        }
+        State::Queued | State::Failed | State::Cancelled => None,
+    };
+    View {
+        clip,
+        queue_position,
+        progress,
+        eta_seconds: standing.and_then(|standing| standing.eta_seconds),
+    }
+}
+
+/// Lets only the holder of the clip's token through.
+///
+/// # Errors
+/// When there is no such clip, no token or a wrong one.
+pub async fn authorize(app: &App, id: ClipId, token: Option<&str>) -> Result<(), LibraryError> {
+    app.index.clip(id).await?.ok_or(LibraryError::NotFound)?;
+    let token = token.ok_or(LibraryError::TokenMissing)?;
+    if app.secret.opens(id, token) {
+        Ok(())
+    } else {
+        Err(LibraryError::TokenWrong)
+    }
+}
+
+/// Cancels a clip that is not settled; its sidecars are killed.
+///
+/// # Errors
+/// When it is settled already.
+pub async fn cancel(app: &App, id: ClipId) -> Result<View, LibraryError> {
+    let settled = app.index.settle(app.now(), id, None).await?;
+    let view = view(app, id).await?;
+    match settled {
+        Some(seq) => {
+            app.jobs.stop(id);
+            app.bus.tell(id, What::State(seq));
+            metrics::counter!("meme_maker_clips_settled_total", "state" => "cancelled")
+                .increment(1);
+            tracing::info!(clip = %id, "clip cancelled");
+            Ok(view)
+        }
+        // Twice is as good as once.
+        None if view.clip.state == State::Cancelled => Ok(view),
+        None => Err(LibraryError::State(view.clip.state.as_str(), "cancelled")),
+    }
+}
+
+/// Runs a recipe again that failed, was cancelled or has expired.
+///
+/// # Errors
+/// When the clip is in another state.
+pub async fn retry(app: &App, id: ClipId) -> Result<View, LibraryError> {
+    let queued = app.index.retry(app.now(), id).await?;
+    let view = view(app, id).await?;
+    let seq = queued.ok_or(LibraryError::State(view.clip.state.as_str(), "made again"))?;
+    app.bus.tell(id, What::State(seq));
+    app.work.notify_waiters();
+    Ok(view)
+}
+
+/// Removes a clip and its files for good, whatever its state.
+///
+/// # Errors
+/// When there is none, or the disk refuses; then it is gone from the index all the same and the next sweep takes the files.
+pub async fn remove(app: &App, id: ClipId) -> Result<(), LibraryError> {
+    if !app.index.remove(app.now(), id).await? {
+        return Err(LibraryError::NotFound);
+    }
+    app.jobs.stop(id);
+    app.bus.tell(id, What::Removed);
+    let store = app.store.clone();
+    blocking(move || {
+        store.remove_files(id)?;
+        store.remove_ledger(id)
+    })
+    .await?;
+    tracing::info!(clip = %id, "clip removed");
+    Ok(())
+}
+
+/// What an expiry run removes or would remove, and why.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Removal {
+    pub clip: Option<ClipId>,
+    pub title: String,
+    pub bytes: u64,
+    pub reason: String,
+}
+
+/// Clips whose time has come.
+///
+/// # Errors
+/// When the index cannot be read.
+pub async fn due(app: &App) -> Result<Vec<Removal>, LibraryError> {
+    let clips = app.index.expiring(app.now()).await?;
+    let store = app.store.clone();
+    let removal = move |clip: Clip| Removal {
+        bytes: store.size(clip.id),
+        reason: match clip.expires_at {
+            Some(at) => format!("expired at {at}"),
+            None => "expired".to_owned(),
+        },
+        clip: Some(clip.id),
+        title: clip.title,
+    };
+    Ok(blocking(move || Ok(clips.into_iter().map(removal).collect())).await?)
+}
+
+/// Expires clips whose time has come: first in the index, so that nobody is served half a removal, then on the disk.
+///
+/// # Errors
+/// When index or disk refuse.
+pub async fn expire(app: &App) -> Result<Vec<Removal>, LibraryError> {
+    let mut done = Vec::new();
+    for removal in due(app).await? {
+        let Some(id) = removal.clip else { continue };
+        let Some(seq) = app.index.expire(app.now(), id).await? else {
+            continue;
+        };
+        let entry = app
+            .index
+            .clip(id)
+            .await?
+            .map(|(clip, _)| ledger_entry(&clip));
+        let store = app.store.clone();
+        blocking(move || {
+            if let Some(entry) = entry {
+                store.write_ledger(id, &entry)?;
+            }
+            store.remove_files(id)
+        })
+        .await?;
+        app.bus.tell(id, What::State(seq));
+        metrics::counter!("meme_maker_clips_expired_total").increment(1);
+        tracing::info!(clip = %id, bytes = removal.bytes, "clip expired");
+        done.push(removal);
+    }
+    Ok(done)
+}
+
+/// Files that no ready clip owns. A folder is young while its clip may still be on the way into the index.
+///
+/// # Errors
+/// When index or disk cannot be read.
+pub async fn orphans(app: &App) -> Result<Vec<Removal>, LibraryError> {
+    const YOUNG: Duration = Duration::from_secs(3600);
+    let store = app.store.clone();
+    let folders = blocking(move || store.published()).await?;
+    let old: Vec<ClipId> = folders
+        .into_iter()
+        .filter(|(_, changed)| changed.elapsed().is_ok_and(|age| age > YOUNG))
+        .map(|(id, _)| id)
+        .collect();
+    let states = app.index.states(old).await?;
+    let store = app.store.clone();
+    let removals = states.into_iter().filter_map(move |(id, state)| {
+        let reason = match state {
+            Some(State::Ready | State::Storing) => return None,
+            Some(state) => format!("files of a clip that is {}", state.as_str()),
+            None => "files of no known clip".to_owned(),
+        };
+        Some(Removal {
+            bytes: store.size(id),
+            clip: Some(id),
+            title: String::new(),
+            reason,
+        })
+    });
+    Ok(removals.collect())
+}
+
+/// Removes files that no ready clip owns.
+///
+/// # Errors
+/// When index or disk refuse.
+pub async fn remove_orphans(app: &App) -> Result<Vec<Removal>, LibraryError> {
+    let orphans = orphans(app).await?;
+    let store = app.store.clone();
+    let ids: Vec<ClipId> = orphans.iter().filter_map(|removal| removal.clip).collect();
+    blocking(move || ids.into_iter().try_for_each(|id| store.remove_files(id))).await?;
+    Ok(orphans)
+}
+
+/// Forgets clips that have been expired, failed or cancelled for long.
+///
+/// # Errors
+/// When index or disk refuse.
+pub async fn forget_history(app: &App, horizon: Timestamp) -> Result<usize, LibraryError> {
+    let old = app.index.history_before(horizon).await?;
+    for id in &old {
+        match remove(app, *id).await {
+            // Somebody else removed it first.
+            Err(LibraryError::NotFound) | Ok(()) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(old.len())
+}
+
+/// After a start, before anything is served: half-done work goes, interrupted clips are queued again once.
+///
+/// # Errors
+/// When index or disk refuse.
+pub async fn reconcile(app: &App) -> Result<(), LibraryError> {
+    let store = app.store.clone();
+    let swept = blocking(move || store.sweep()).await?;
+    let failure = Failure {
+        code: "interrupted".to_owned(),
+        detail: "The service was interrupted twice while making this clip.".to_owned(),
+        hint: "Try again; if it happens again, the operator should look at the log.".to_owned(),
+    };
+    let (queued, failed) = app.index.recover(app.now(), failure).await?;
+    tracing::info!(swept, queued, failed, "picked up after the last run");
+    Ok(())
+}
+
+/// The clip as the ledger keeps it: all that `reindex` needs, without secrets and without the visitor.
+pub fn ledger_entry(clip: &Clip) -> Vec<u8> {
+    serde_json::json!({
+        "id": clip.id,
+        "state": clip.state,
+        "title": clip.title,
+        "recipe": clip.recipe,
+        "result": clip.outcome,
+        "file_name": clip.file_name,
+        "created_at": clip.created_at,
+        "finished_at": clip.finished_at,
+        "expires_at": clip.expires_at,
+        "pinned": clip.pinned,
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// Runs work that touches files off the async threads.
+///
+/// # Errors
+/// The error of the work.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(std::io::Error::other)?
+}

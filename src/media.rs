@@ -1,0 +1,266 @@
+//! The engine room: from an input and a recipe to a finished, checked file. It knows nothing of HTTP, the index or the network's
+//! rules: what it may reach is in the [`Input`] it is given.
+
+pub mod sidecar;
+
+pub mod probe;
+
+pub mod packets;
+
+pub mod window;
+
+pub mod plan;
+
+pub mod encode;
+
+pub mod copy;
+
+pub mod check;
+
+pub mod poster;
+
+use std::path::PathBuf;
+
+use tokio::sync::watch;
+
+use crate::clip::Method;
+use crate::recipe::Recipe;
+use crate::seconds::Seconds;
+use sidecar::{Job, SidecarError};
+
+/// What is to be cut: a local file or a link with the proxy through which alone it may be reached.
+#[derive(Clone, Debug)]
+pub enum Input {
+    File(PathBuf),
+    Link { url: String, proxy: String },
+}
+
+/// The engine's settings, taken from the configuration once.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub programs: sidecar::Programs,
+    pub threads: u32,
+    pub preset: String,
+    pub crf: u32,
+    pub max_height: u32,
+    pub max_pixels: u64,
+    pub probe_deadline: std::time::Duration,
+    pub fetch_deadline: std::time::Duration,
+    pub cut_deadline: std::time::Duration,
+}
+
+/// How far a job has come, as a share of the whole from 0 to 1.
+pub type Progress = watch::Sender<f64>;
+
+/// Everything one job needs at hand.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    pub engine: &'a Engine,
+    /// A directory of its own; the caller removes it.
+    pub dir: &'a std::path::Path,
+    pub stop: &'a tokio_util::sync::CancellationToken,
+    pub progress: &'a Progress,
+}
+
+impl Bench<'_> {
+    /// A sidecar's terms: its deadline and what may stop it.
+    pub fn job(&self, deadline: std::time::Duration) -> Job<'_> {
+        Job {
+            programs: &self.engine.programs,
+            dir: self.dir,
+            deadline,
+            stop: self.stop,
+            proxy: None,
+        }
+    }
+}
+
+/// Why no clip came out. Each has a stable code, a sentence and a next step.
+#[derive(Debug, thiserror::Error)]
+pub enum MediaError {
+    #[error("the link leads to nothing that can be read as a video")]
+    Unsupported(#[source] Option<SidecarError>),
+    #[error("the source has no video")]
+    NoVideo,
+    #[error("the pictures of this source are larger than this service decodes")]
+    TooLarge,
+    #[error("the server of the source answered with an error")]
+    Unreachable(#[source] SidecarError),
+    #[error("the source did not answer in time")]
+    Timeout,
+    #[error("the start lies after the end of the source, which is {0} s long")]
+    Range(Seconds),
+    #[error("there is no picture between start and end")]
+    NoFrames,
+    #[error("the source ends at {got} s although it says it is {said} s long")]
+    Truncated { got: Seconds, said: Seconds },
+    #[error("the finished clip did not pass its check: {0}")]
+    Check(String),
+    #[error("the cut took longer than it may")]
+    Deadline,
+    #[error("ffmpeg could not make this clip")]
+    Engine(#[source] SidecarError),
+    #[error("the job was stopped")]
+    Stopped,
+    #[error("there is no space left for the work")]
+    NoSpace,
+    #[error("a file could not be read or written")]
+    Io(#[from] std::io::Error),
+}
+
+impl MediaError {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            MediaError::Unsupported(_) => "source_unsupported",
+            MediaError::NoVideo => "source_no_video",
+            MediaError::TooLarge => "source_too_large",
+            MediaError::Unreachable(_) => "source_unreachable",
+            MediaError::Timeout => "source_timeout",
+            MediaError::Range(_) => "time_range",
+            MediaError::NoFrames => "clip_empty",
+            MediaError::Truncated { .. } => "source_truncated",
+            MediaError::Check(_) => "cut_check",
+            MediaError::Deadline => "cut_timeout",
+            MediaError::Engine(SidecarError::Missing { .. }) => "program_missing",
+            MediaError::Engine(_) => "cut_failed",
+            MediaError::Stopped => "cancelled",
+            MediaError::NoSpace => "disk_full",
+            MediaError::Io(_) => "io",
+        }
+    }
+
+    /// The next step.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            MediaError::Unsupported(_) => {
+                "Check that the link leads to a video file and plays in a browser."
+            }
+            MediaError::NoVideo => "Use a source with pictures; sound alone cannot be cut yet.",
+            MediaError::TooLarge => "Use a version of the video with smaller pictures.",
+            MediaError::Unreachable(_) => "Check that the link still works, then try again.",
+            MediaError::Timeout => "Try again later; the server may be slow.",
+            MediaError::Range(_) => "Choose times within the source.",
+            MediaError::NoFrames => "Choose a longer stretch.",
+            MediaError::Truncated { .. } => "The source is incomplete; use another copy of it.",
+            MediaError::Check(_) => "Try again; if it happens again, report this source.",
+            MediaError::Deadline => "Choose a shorter stretch or a smaller height.",
+            MediaError::Engine(SidecarError::Missing { .. }) => {
+                "Install ffmpeg; `meme-maker doctor` says more."
+            }
+            MediaError::Engine(_) => {
+                "Try again; `meme-maker doctor` tells whether the engine works."
+            }
+            MediaError::Stopped => "Start it again when you like.",
+            MediaError::NoSpace => "Make room on the disk and try again.",
+            MediaError::Io(_) => "Check the data directory with `meme-maker doctor`.",
+        }
+    }
+
+    /// Sorts a sidecar's end into the error people are told; `reading` says that it was the source being read, not a clip being made.
+    fn from_sidecar(error: SidecarError, phase: Phase) -> MediaError {
+        match &error {
+            SidecarError::Stopped => MediaError::Stopped,
+            SidecarError::Deadline(_) => match phase {
+                Phase::Reading => MediaError::Timeout,
+                Phase::Cutting => MediaError::Deadline,
+            },
+            SidecarError::Missing { .. } => MediaError::Engine(error),
+            SidecarError::Io(io) if io.kind() == std::io::ErrorKind::StorageFull => {
+                MediaError::NoSpace
+            }
+            SidecarError::Io(_) => MediaError::Engine(error),
+            SidecarError::Exit { stderr, .. } => {
+                let said = |needle: &str| stderr.contains(needle);
+                if said("No space left on device") {
+                    return MediaError::NoSpace;
+                }
+                match phase {
+                    Phase::Cutting => MediaError::Engine(error),
+                    Phase::Reading => {
+                        if said("Picture size") || said("picture size") {
+                            MediaError::TooLarge
+                        } else if said("HTTP error")
+                            || said("Server returned")
+                            || said("Connection refused")
+                            || said("Connection timed out")
+                            || said("Connection reset")
+                            || said("Input/output error")
+                            || said("End of file")
+                        {
+                            MediaError::Unreachable(error)
+                        } else {
+                            MediaError::Unsupported(Some(error))
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Reading,
+    Cutting,
+}
+
+/// A finished clip in the work directory, checked.
+#[derive(Debug)]
+pub struct Made {
+    pub path: PathBuf,
+    pub poster: Option<PathBuf>,
+    pub method: Method,
+    pub reason: &'static str,
+    pub start: Seconds,
+    pub end: Seconds,
+    pub truncated: bool,
+    pub checked: check::Checked,
+    pub seconds: Spent,
+}
+
+/// Wall-clock seconds by step.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    pub plan: f64,
+    pub encode: f64,
+    pub check: f64,
+}
+
+/// Makes the clip from its windows (one per segment): plan, cut, check, poster.
+///
+/// # Errors
+/// When no clip that passes the check comes out.
+pub async fn make(
+    bench: &Bench<'_>,
+    windows: &[window::Window],
+    recipe: &Recipe,
+) -> Result<Made, MediaError> {
+    let started = std::time::Instant::now();
+    let plan = plan::plan(windows, recipe)?;
+    let planned = started.elapsed().as_secs_f64();
+    let path = bench.dir.join("clip.mp4");
+    match plan.method {
+        Method::Encode => encode::encode(bench, windows, &plan, recipe, &path).await?,
+        Method::Copy => copy::copy(bench, windows, &plan, &path).await?,
+    }
+    let encoded = started.elapsed().as_secs_f64();
+    let checked = check::check(bench, windows, &plan, &path).await?;
+    let poster = poster::poster(bench, &path).await?;
+    bench.progress.send_replace(0.98);
+    Ok(Made {
+        path,
+        poster,
+        method: plan.method,
+        reason: plan.reason,
+        start: plan.start,
+        end: plan.end,
+        truncated: plan.truncated,
+        checked,
+        seconds: Spent {
+            plan: planned,
+            encode: encoded - planned,
+            check: started.elapsed().as_secs_f64() - encoded,
+        },
+    })
+}

@@ -1,0 +1,210 @@
+//! The check after every cut: the file is probed and its packet table compared with the plan. ffmpeg's exit code proves nothing.
+
+use std::path::Path;
+
+use super::packets::{self, Track};
+use super::plan::Plan;
+use super::probe::{self, TimeBase};
+use super::sidecar::{self, arguments};
+use super::window::Window;
+use super::{Bench, Input, MediaError, Phase};
+use crate::clip::Method;
+use crate::seconds::Seconds;
+
+/// What was measured on the finished file.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    pub frames: u64,
+    pub duration: Seconds,
+    /// As shown, rotation applied.
+    pub width: u32,
+    pub height: u32,
+    pub fps: f64,
+    pub video_codec: String,
+    pub audio_codec: Option<String>,
+    pub size: u64,
+}
+
+/// Checks the finished file.
+///
+/// # Errors
+/// `cut_check` with what is wrong.
+pub async fn check(
+    bench: &Bench<'_>,
+    windows: &[Window],
+    plan: &Plan,
+    path: &Path,
+) -> Result<Checked, MediaError> {
+    let input = Input::File(path.to_owned());
+    let unreadable = |error: MediaError| match error {
+        MediaError::Unsupported(_) | MediaError::NoVideo => wrong("it cannot be read"),
+        other => other,
+    };
+    let probe = probe::probe(bench, &input).await.map_err(unreadable)?;
+    let table = packets::read(bench, path).await.map_err(unreadable)?;
+    let video = table.video.ok_or_else(|| wrong("it has no video"))?;
+    let times = video.times();
+    match plan.method {
+        Method::Encode => {
+            let base = windows
+                .first()
+                .map_or(video.time_base, |window| window.video.time_base);
+            if let Err(difference) = same_times(&plan.times(), base, &times, video.time_base) {
+                // A packet is not always a frame (two fields, hidden pictures): the decoder has the last word.
+                let decoded = decoded_times(bench, windows, plan).await?;
+                same_times(&decoded, base, &times, video.time_base)
+                    .map_err(|_| wrong(&difference))?;
+            }
+        }
+        Method::Copy => {
+            if times.first() != Some(&0) {
+                return Err(wrong("its first frame is not at 0"));
+            }
+        }
+    }
+    if plan.sound
+        != table
+            .audio
+            .as_ref()
+            .is_some_and(|track| !track.packets.is_empty())
+    {
+        return Err(wrong("its sound track is not as planned"));
+    }
+    let duration = length(&video);
+    let seconds = duration.as_f64();
+    let frames = times.len() as u64;
+    let (width, height) = if matches!(probe.video.rotation, 90 | 270) {
+        (probe.video.height, probe.video.width)
+    } else {
+        (probe.video.width, probe.video.height)
+    };
+    Ok(Checked {
+        frames,
+        duration,
+        width,
+        height,
+        fps: if seconds > 0.0 {
+            (frames as f64 / seconds * 1000.0).round() / 1000.0
+        } else {
+            0.0
+        },
+        video_codec: probe.video.codec,
+        audio_codec: probe.audio.map(|audio| audio.codec),
+        size: tokio::fs::metadata(path).await?.len(),
+    })
+}
+
+fn wrong(what: &str) -> MediaError {
+    MediaError::Check(what.to_owned())
+}
+
+/// From the first frame's time to the end of the last.
+fn length(track: &Track) -> Seconds {
+    let end = track
+        .packets
+        .iter()
+        .map(|packet| packet.pts + packet.duration)
+        .max();
+    let start = track.packets.iter().map(|packet| packet.pts).min();
+    match (start, end) {
+        (Some(start), Some(end)) => track.time_base.seconds(end) - track.time_base.seconds(start),
+        _ => Seconds::ZERO,
+    }
+}
+
+/// Holds two lists of times against each other: as many, and each pair at most one tick of the coarser base apart.
+fn same_times(
+    want: &[i64],
+    want_base: TimeBase,
+    got: &[i64],
+    got_base: TimeBase,
+) -> Result<(), String> {
+    if want.len() != got.len() {
+        return Err(format!(
+            "it has {} frames instead of {}",
+            got.len(),
+            want.len()
+        ));
+    }
+    let tick = want_base
+        .seconds(1)
+        .max(got_base.seconds(1))
+        .micros()
+        .max(1);
+    for (number, (want, got)) in want.iter().zip(got).enumerate() {
+        let (want, got) = (want_base.seconds(*want), got_base.seconds(*got));
+        // One more microsecond for the rounding of the two conversions.
+        if (want - got).micros().abs() > tick + 1 {
+            return Err(format!(
+                "its frame {number} is at {got} s instead of {want} s"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The plan's frame times as the decoder sees them, in ticks from the clip's beginning.
+async fn decoded_times(
+    bench: &Bench<'_>,
+    windows: &[Window],
+    plan: &Plan,
+) -> Result<Vec<i64>, MediaError> {
+    let mut offset = 0;
+    let mut times = Vec::new();
+    for (window, piece) in windows.iter().zip(&plan.pieces) {
+        let mut list = arguments([
+            &"-select_streams",
+            &"v:0",
+            &"-show_entries",
+            &"frame=pts",
+            &"-of",
+            &"csv=p=0",
+        ]);
+        list.extend(probe::input_arguments(
+            &Input::File(window.path.clone()),
+            bench.engine.max_pixels,
+        ));
+        let printed = sidecar::ffprobe(bench.job(bench.engine.cut_deadline), list)
+            .await
+            .map_err(|error| MediaError::from_sidecar(error, Phase::Cutting))?;
+        let mut frames: Vec<i64> = String::from_utf8_lossy(&printed)
+            .lines()
+            .filter_map(|line| line.trim_end_matches(',').parse().ok())
+            .filter(|pts| (piece.first()..=piece.last()).contains(pts))
+            .collect();
+        frames.sort_unstable();
+        times.extend(frames.iter().map(|pts| pts - piece.first() + offset));
+        offset += piece.length();
+    }
+    Ok(times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLI: TimeBase = TimeBase { num: 1, den: 1000 };
+    const FINE: TimeBase = TimeBase {
+        num: 1,
+        den: 90_000,
+    };
+
+    #[test]
+    fn equal_times_in_different_ticks_are_equal() {
+        assert_eq!(
+            same_times(&[0, 40, 80], MILLI, &[0, 3600, 7200], FINE),
+            Ok(())
+        );
+        assert_eq!(
+            same_times(&[0, 33, 67], MILLI, &[0, 3003, 6006], FINE),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn a_missing_or_moved_frame_is_noticed() {
+        assert!(same_times(&[0, 40, 80], MILLI, &[0, 3600], FINE).is_err());
+        assert!(same_times(&[0, 40, 80], MILLI, &[0, 3600, 7400], FINE).is_err());
+        assert!(same_times(&[0, 40], MILLI, &[0, 3600, 7200], FINE).is_err());
+    }
+}

@@ -1,0 +1,241 @@
+//! The exact cut by encoding: every wanted frame once, at the very time it had in the source. Timestamps are passed through, never
+//! made anew; sound is trimmed to the sample and gaps in it stay gaps.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::plan::{Piece, Plan};
+use super::probe::{self, Video};
+use super::sidecar::{self, arguments};
+use super::window::Window;
+use super::{Bench, Input, MediaError, Phase};
+use crate::recipe::Recipe;
+
+/// Encodes the plan's pieces, joined, into `target`.
+///
+/// # Errors
+/// When ffmpeg fails, is stopped or takes too long.
+pub async fn encode(
+    bench: &Bench<'_>,
+    windows: &[Window],
+    plan: &Plan,
+    recipe: &Recipe,
+    target: &Path,
+) -> Result<(), MediaError> {
+    let Some(window) = windows.first() else {
+        return Err(MediaError::NoFrames);
+    };
+    let engine = bench.engine;
+    let threads = engine.threads.to_string();
+    let mut list = arguments([&"-copyts", &"-filter_complex_threads", &"1"]);
+    for window in windows {
+        list.extend(arguments([&"-threads", &threads]));
+        list.extend(probe::input_arguments(
+            &Input::File(window.path.clone()),
+            engine.max_pixels,
+        ));
+    }
+    let height = recipe
+        .height
+        .unwrap_or(engine.max_height)
+        .min(engine.max_height.max(16));
+    list.extend(arguments([
+        &"-filter_complex",
+        &graph(
+            windows,
+            plan,
+            &look(&window.probe.video, window.probe.shown_height(), height),
+        ),
+        &"-map",
+        &"[v]",
+    ]));
+    if plan.sound {
+        list.extend(arguments([&"-map", &"[a]"]));
+        list.extend(sound(window));
+    }
+    let base = window.video.time_base;
+    list.extend(arguments([
+        &"-fps_mode",
+        &"passthrough",
+        &"-enc_time_base",
+        &format!("{}:{}", base.num, base.den),
+        &"-video_track_timescale",
+        &timescale(base.num, base.den).to_string(),
+        &"-c:v",
+        &"libx264",
+        &"-preset",
+        &engine.preset,
+        &"-crf",
+        &engine.crf.to_string(),
+        &"-threads",
+        &threads,
+        &"-map_metadata",
+        &"-1",
+        &"-map_chapters",
+        &"-1",
+        &"-movflags",
+        &"+faststart",
+        &"-f",
+        &"mp4",
+    ]));
+    let mut file = OsString::from("file:");
+    file.push(target);
+    list.push(file);
+    let frames = plan
+        .pieces
+        .iter()
+        .map(|piece| piece.frames.len())
+        .sum::<usize>()
+        .max(1) as f64;
+    let progress = bench.progress.clone();
+    sidecar::ffmpeg(bench.job(engine.cut_deadline), list, move |frame| {
+        progress.send_replace(0.1 + 0.85 * (frame as f64 / frames).min(1.0));
+    })
+    .await
+    .map_err(|error| MediaError::from_sidecar(error, Phase::Cutting))?;
+    Ok(())
+}
+
+/// The filter graph: each window's picture and sound trimmed and moved to its place in the clip, then joined. Everything in it is a
+/// number of ours; nothing a visitor wrote gets in.
+fn graph(windows: &[Window], plan: &Plan, look: &str) -> String {
+    let mut graph = String::new();
+    let mut offset = 0;
+    for (number, piece) in plan.pieces.iter().enumerate() {
+        let (first, last) = (piece.first(), piece.last());
+        graph.push_str(&format!(
+            "[{number}:v:0]trim=start_pts={first}:end_pts={},setpts=PTS-{first}+{offset}[v{number}];",
+            last + 1
+        ));
+        offset += piece.length();
+    }
+    let count = windows.len();
+    if count == 1 {
+        graph.push_str(&format!("[v0]{look}[v]"));
+    } else {
+        // Frames already carry their final times, so that sorting them is joining them; `concat` would invent durations instead.
+        let inputs: String = (0..count).map(|number| format!("[v{number}]")).collect();
+        graph.push_str(&format!("{inputs}interleave=nb_inputs={count},{look}[v]"));
+    }
+    if plan.sound {
+        for (number, (window, piece)) in windows.iter().zip(&plan.pieces).enumerate() {
+            graph.push_str(&sound_piece(window, piece, number, count));
+        }
+        let inputs: String = (0..count).map(|number| format!("[a{number}]")).collect();
+        if count == 1 {
+            graph.push_str(";[a0]anull[a]");
+        } else {
+            graph.push_str(&format!(";{inputs}concat=n={count}:v=0:a=1[a]"));
+        }
+    }
+    graph
+}
+
+/// A piece's sound from the time of its first frame to the end of its last. Missing sound becomes silence, so that what follows
+/// keeps its place; the smallest step that counts as a gap is above the rounding of millisecond containers.
+fn sound_piece(window: &Window, piece: &Piece, number: usize, count: usize) -> String {
+    let base = window.video.time_base;
+    let (start, end) = (base.seconds(piece.first()), base.seconds(piece.until));
+    let length = end - start;
+    let filling = "aresample=async=1:first_pts=0:min_hard_comp=0.004";
+    let Some(track) = &window.audio else {
+        return format!(";anullsrc=r=48000:cl=stereo:d={length}[a{number}]");
+    };
+    if track.packets.is_empty() {
+        return format!(";anullsrc=r=48000:cl=stereo:d={length}[a{number}]");
+    }
+    let fitted = if count == 1 {
+        String::new()
+    } else {
+        format!(",apad=whole_dur={length},atrim=end={length}")
+    };
+    format!(
+        ";[{number}:a:0]atrim=start={start}:end={end},asetpts=PTS-{start}/TB,{filling}{fitted}[a{number}]"
+    )
+}
+
+/// Scaling, even sizes and the pixel format that every player knows. ffmpeg has turned the picture already.
+fn look(video: &Video, shown_height: u32, most: u32) -> String {
+    let size = if shown_height > most {
+        format!("scale=-2:{}:flags=bicubic,", most & !1)
+    } else if !video.width.is_multiple_of(2) || !video.height.is_multiple_of(2) {
+        // 4:2:0 wants even sizes: one line or column goes, the others stay as they are.
+        "crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0,".to_owned()
+    } else {
+        String::new()
+    };
+    format!("{size}format=yuv420p")
+}
+
+/// Sound as every player takes it: AAC, at most stereo, at a rate that MP4 players know.
+fn sound(window: &Window) -> Vec<OsString> {
+    let (channels, rate) = window
+        .probe
+        .audio
+        .as_ref()
+        .map_or((2, 48_000), |audio| (audio.channels, audio.rate));
+    let rate = if matches!(rate, 44_100 | 48_000) {
+        rate
+    } else {
+        48_000
+    };
+    let (channels, bits) = if channels == 1 {
+        ("1", "96k")
+    } else {
+        ("2", "160k")
+    };
+    arguments([
+        &"-c:a",
+        &"aac",
+        &"-b:a",
+        &bits,
+        &"-ac",
+        &channels,
+        &"-ar",
+        &rate.to_string(),
+    ])
+}
+
+/// The track's ticks per second, when the time base is a whole fraction; else a multiple that holds it.
+fn timescale(num: u32, den: u32) -> u32 {
+    if num == 1 {
+        den
+    } else {
+        den.saturating_mul(num)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::probe::TimeBase;
+
+    fn video(width: u32, height: u32) -> Video {
+        Video {
+            index: 0,
+            codec: "h264".into(),
+            pixel_format: "yuv420p".into(),
+            width,
+            height,
+            rotation: 0,
+            time_base: TimeBase { num: 1, den: 1000 },
+            fps: None,
+        }
+    }
+
+    #[test]
+    fn pictures_are_scaled_down_only() {
+        assert_eq!(look(&video(1920, 1080), 1080, 1080), "format=yuv420p");
+        assert_eq!(
+            look(&video(1920, 1080), 1080, 721),
+            "scale=-2:720:flags=bicubic,format=yuv420p"
+        );
+        assert_eq!(look(&video(640, 360), 360, 1080), "format=yuv420p");
+    }
+
+    #[test]
+    fn odd_sizes_lose_one_line_instead_of_being_stretched() {
+        assert!(look(&video(641, 360), 360, 1080).starts_with("crop="));
+        assert!(look(&video(640, 361), 361, 1080).starts_with("crop="));
+    }
+}

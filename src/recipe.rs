@@ -1,0 +1,131 @@
+//! The recipe: what was asked, valid by construction. Parsed once at the edge (`recipe/parse.rs`); below it an impossible wish
+//! cannot exist. It serialises to the same shape that `POST /api/clips` takes, so that it can be run again.
+
+mod parse;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::seconds::Seconds;
+
+pub use parse::{Limits, RecipeError, Rule, parse_source_url};
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    #[serde(flatten)]
+    pub source: Source,
+    /// At least one; each at least [`SHORTEST`] long.
+    pub segments: Vec<Segment>,
+    pub mode: Mode,
+    pub format: Format,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub title: Option<String>,
+    /// Wanted height in pixels; never scaled up.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub height: Option<u32>,
+    #[serde(default)]
+    pub mute: bool,
+}
+
+/// Where the video comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    Url(Url),
+    /// A path on this machine: command line only.
+    File(PathBuf),
+}
+
+/// One stretch of the source: the frames with `start <= pts < end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    pub start: Seconds,
+    pub end: Seconds,
+}
+
+impl Segment {
+    /// Its length.
+    pub fn length(&self) -> Seconds {
+        self.end - self.start
+    }
+}
+
+/// What matters more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The very frames that were asked for.
+    #[default]
+    Exact,
+    /// No encoding: the clip starts at the keyframe at or before the wanted start.
+    Fast,
+}
+
+/// The kind of file that comes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    #[default]
+    Mp4,
+}
+
+/// The shortest segment.
+pub const SHORTEST: Seconds = Seconds::from_micros(100_000);
+
+impl Recipe {
+    /// The length of all segments together.
+    pub fn length(&self) -> Seconds {
+        self.segments
+            .iter()
+            .fold(Seconds::ZERO, |sum, segment| sum + segment.length())
+    }
+
+    /// The stretch of the source that covers all segments.
+    pub fn span(&self) -> Segment {
+        let start = self.segments.iter().map(|segment| segment.start).min();
+        let end = self.segments.iter().map(|segment| segment.end).max();
+        Segment {
+            start: start.unwrap_or_default(),
+            end: end.unwrap_or_default(),
+        }
+    }
+
+    /// The title given, or one made from the source's last path segment.
+    pub fn title_or_default(&self) -> String {
+        if let Some(title) = &self.title {
+            return title.clone();
+        }
+        let last = match &self.source {
+            Source::Url(url) => url
+                .path_segments()
+                .and_then(|mut segments| segments.next_back())
+                .map(|segment| {
+                    percent_encoding::percent_decode_str(segment)
+                        .decode_utf8_lossy()
+                        .into_owned()
+                })
+                .unwrap_or_default(),
+            Source::File(path) => path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+        };
+        let stem = match last.rsplit_once('.') {
+            Some((stem, _)) if !stem.is_empty() => stem,
+            _ => last.as_str(),
+        };
+        let stem: String = stem
+            .chars()
+            .filter(|letter| !letter.is_control())
+            .take(parse::TITLE_CHARS)
+            .collect();
+        if stem.trim().is_empty() {
+            "clip".to_owned()
+        } else {
+            stem.trim().to_owned()
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Wiring, readiness and shutdown of the service: the only place that spawns long tasks.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix_web::middleware::from_fn;
+use actix_web::{App as ActixApp, HttpServer, web};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{App, Bus, Jobs, Reading, Shared, load_secret};
+use crate::config::Settings;
+use crate::cut::Tools;
+use crate::index::{Index, IndexError};
+use crate::source::gate::{Gate, Policy, PolicyError};
+use crate::store::LocalStore;
+use crate::{http, keeper, library, monitor, worker};
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0} cannot be used")]
+    Folder(PathBuf, #[source] std::io::Error),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error("egress.allow or egress.ports cannot be used: {0}")]
+    Policy(#[from] PolicyError),
+    #[error("the way out could not be opened")]
+    Gate(#[source] std::io::Error),
+    #[error("{0} cannot be listened on")]
+    Bind(std::net::SocketAddr, #[source] std::io::Error),
+    #[error("the figures cannot be collected")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    #[error("keeper.sweep or keeper.expiry is not a cron expression with seconds")]
+    Cron(#[from] tokio_cron_scheduler::JobSchedulerError),
+    #[error(transparent)]
+    Library(#[from] library::LibraryError),
+    #[error("the service stopped serving")]
+    Server(#[source] std::io::Error),
+}
+
+/// The engine and the way out alone, as the command line needs them.
+///
+/// # Errors
+/// When the way out cannot be opened.
+pub async fn tools(settings: &Settings) -> Result<Tools, StartError> {
+    let policy = Policy::new(&settings.egress.allow, &settings.egress.ports)?;
+    let gate = Gate::open(Arc::new(policy))
+        .await
+        .map_err(StartError::Gate)?;
+    Ok(Tools::new(settings, gate))
+}
+
+/// Everything below the faces, opened but not yet at work.
+///
+/// # Errors
+/// When a folder, the index or the way out cannot be opened.
+pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
+    let data = settings.server.data_dir.clone();
+    let in_folder = |path: &Path| {
+        let path = path.to_owned();
+        move |error| StartError::Folder(path, error)
+    };
+    make_private(&data).map_err(in_folder(&data))?;
+    settings.server.data_dir = std::path::absolute(&data).map_err(in_folder(&data))?;
+    let data = settings.server.data_dir.clone();
+    let storage = settings.storage_dir();
+    let store = LocalStore::open(&storage, &data).map_err(in_folder(&storage))?;
+    let index = Index::open(&data.join("index.db"), settings.index.readers)?;
+    let secret_file = settings.secret_file();
+    let secret = load_secret(&secret_file).map_err(in_folder(&secret_file))?;
+    let tools = tools(&settings).await?;
+    Ok(Arc::new(App {
+        index,
+        store,
+        tools,
+        secret,
+        settings,
+        bus: Bus::new(),
+        jobs: Jobs::default(),
+        work: tokio::sync::Notify::new(),
+        reading: Mutex::new(Reading::default()),
+        health: Mutex::new(None),
+        stopping: CancellationToken::new(),
+    }))
+}
+
+/// The group may look for the published folder inside, nobody else may look at all.
+fn make_private(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(dir)
+}
+
+/// Serves until SIGTERM or SIGINT, then winds down: nothing new is taken, the cut in hand gets `server.drain_seconds` to finish, what
+/// is left is queued again.
+///
+/// # Errors
+/// When the service cannot start, or the listener breaks.
+pub async fn run(settings: Settings) -> Result<(), StartError> {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        settings = settings.redacted(),
+        "starting"
+    );
+    let bind = settings.server.bind;
+    let mut signals = Signals::listen().map_err(StartError::Server)?;
+    let figures = figures()?;
+    let app = open(settings).await?;
+    library::reconcile(&app).await?;
+    monitor::observe(&app).await;
+
+    let listener =
+        std::net::TcpListener::bind(bind).map_err(|error| StartError::Bind(bind, error))?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| StartError::Bind(bind, error))?;
+    let server = serve(&app, figures, listener).map_err(|error| StartError::Bind(bind, error))?;
+    let handle = server.handle();
+    let server = tokio::spawn(server);
+
+    let stop = CancellationToken::new();
+    let mut workers = JoinSet::new();
+    for _ in 0..slots(&app.settings) {
+        let (app, stop) = (Shared::clone(&app), stop.clone());
+        workers.spawn(async move { worker::run(&app, &stop).await });
+    }
+    let watcher = {
+        let (app, stop) = (Shared::clone(&app), stop.clone());
+        tokio::spawn(async move { monitor::run(&app, &stop).await })
+    };
+    let mut scheduler = keeper::start(Shared::clone(&app)).await?;
+    tracing::info!(%address, "listening");
+    notify(sd_notify::NotifyState::Ready);
+
+    tokio::pin!(server);
+    let served = tokio::select! {
+        () = signals.any() => Ok(()),
+        ended = &mut server => ended.map_err(std::io::Error::other).and_then(|ended| ended),
+    };
+
+    notify(sd_notify::NotifyState::Stopping);
+    let drain = Duration::from_secs(app.settings.server.drain_seconds);
+    tracing::info!(drain_seconds = drain.as_secs(), "stopping");
+    app.stopping.cancel();
+    stop.cancel();
+    let closing = tokio::spawn(handle.stop(true));
+    tokio::select! {
+        () = joined(&mut workers) => {}
+        () = tokio::time::sleep(drain) => {}
+        // Asked twice: the operator does not want to wait.
+        () = signals.any() => {}
+    }
+    app.jobs.interrupt_all();
+    joined(&mut workers).await;
+    let _ = closing.await;
+    let _ = scheduler.shutdown().await;
+    let _ = watcher.await;
+    app.tools.gate.close().await;
+    app.index.clone().close();
+    tracing::info!("stopped");
+    served.map_err(StartError::Server)
+}
+
+async fn joined(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(error = %error, "a worker broke");
+        }
+    }
+}
+
+fn serve(
+    app: &Shared,
+    figures: PrometheusHandle,
+    listener: std::net::TcpListener,
+) -> std::io::Result<actix_web::dev::Server> {
+    let body = usize::try_from(app.settings.limits.body.0).unwrap_or(usize::MAX);
+    let threads = app.settings.server.workers.max(1);
+    let app = http::data(Shared::clone(app));
+    let server = HttpServer::new(move || {
+        ActixApp::new()
+            .app_data(app.clone())
+            .app_data(web::Data::new(figures.clone()))
+            .app_data(web::PayloadConfig::new(body))
+            .wrap(from_fn(http::around))
+            .configure(http::configure)
+    });
+    let server = server
+        .workers(threads)
+        .worker_max_blocking_threads(8)
+        .max_connections(2048)
+        .client_request_timeout(Duration::from_secs(15))
+        .keep_alive(Duration::from_secs(30))
+        .shutdown_timeout(5)
+        .disable_signals()
+        .listen(listener)?;
+    Ok(server.run())
+}
+
+/// How many clips are cut at once: one per core unless said.
+fn slots(settings: &Settings) -> usize {
+    match settings.engine.workers {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        workers => workers,
+    }
+}
+
+fn figures() -> Result<PrometheusHandle, StartError> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets(&[
+            0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0,
+        ])?
+        .install_recorder()?;
+    use metrics::Unit;
+    metrics::describe_counter!(
+        "meme_maker_clips_submitted_total",
+        "Clips taken into the queue."
+    );
+    metrics::describe_counter!(
+        "meme_maker_clips_settled_total",
+        "Clips that ended, by state."
+    );
+    metrics::describe_counter!(
+        "meme_maker_clips_expired_total",
+        "Clips removed because their time had come."
+    );
+    metrics::describe_counter!(
+        "meme_maker_refusals_total",
+        "Requests refused for want of room, by code."
+    );
+    metrics::describe_counter!(
+        "meme_maker_http_requests_total",
+        "Requests answered, by route and status."
+    );
+    metrics::describe_histogram!(
+        "meme_maker_clip_seconds",
+        Unit::Seconds,
+        "Time from claim to ready."
+    );
+    metrics::describe_gauge!("meme_maker_jobs_running", "Clips in hand.");
+    metrics::describe_gauge!("meme_maker_sidecars_running", "Children running.");
+    metrics::describe_gauge!(
+        "meme_maker_disk_available_bytes",
+        Unit::Bytes,
+        "Free bytes on the disk of the store."
+    );
+    metrics::describe_gauge!(
+        "meme_maker_memory_resident_bytes",
+        Unit::Bytes,
+        "Resident bytes of this process."
+    );
+    Ok(recorder)
+}
+
+/// Tells systemd, if it listens.
+fn notify(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!(error = %error, "systemd was not told");
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

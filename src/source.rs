@@ -1,0 +1,115 @@
+//! Where video comes from: a recipe's source opened, with the one way by which it may be reached. It never fetches on its own account
+//! and never decodes.
+
+pub mod gate;
+
+use std::path::PathBuf;
+
+use crate::recipe::Source;
+use gate::{Budget, Gate, Lease, Refusal};
+
+/// A source ready to be read; what it was leased is void when this is dropped.
+pub struct Opened {
+    pub place: Place,
+    lease: Option<Lease>,
+}
+
+/// Where the bytes are.
+#[derive(Clone, Debug)]
+pub enum Place {
+    File(PathBuf),
+    /// A link and the proxy that leads to it.
+    Link {
+        url: String,
+        proxy: String,
+    },
+}
+
+/// Why a source cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    #[error("the file {0} cannot be read")]
+    File(PathBuf, #[source] std::io::Error),
+}
+
+impl SourceError {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            SourceError::Refused(refusal) => refusal.code(),
+            SourceError::File(..) => "source_unreachable",
+        }
+    }
+
+    /// The next step.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            SourceError::Refused(refusal) => refusal_hint(refusal),
+            SourceError::File(..) => "Check the path and its permissions.",
+        }
+    }
+}
+
+/// The next step after a refusal of the gate.
+pub fn refusal_hint(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::Invalid => "Paste the full address of a video, starting with https://.",
+        Refusal::Scheme => "Use a link that starts with http:// or https://.",
+        Refusal::Credentials => "Use a link that needs no password.",
+        Refusal::Port(_) => {
+            "Use a link without a port; the operator can open one with egress.ports."
+        }
+        Refusal::Blocked => {
+            "Use a public link; the operator can open a private place with egress.allow."
+        }
+        Refusal::Unresolvable(_) | Refusal::Unreachable(_) => {
+            "Check that the link still works, then try again."
+        }
+        Refusal::Bytes => "Choose a shorter stretch or a smaller version of the video.",
+        Refusal::Connections | Refusal::Deadline => "Try again later; the server may be slow.",
+    }
+}
+
+impl Opened {
+    /// Bytes that have travelled so far.
+    pub fn bytes(&self) -> u64 {
+        self.lease.as_ref().map_or(0, Lease::bytes)
+    }
+
+    /// The gate's first refusal, which explains whatever error the reader made of it.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.lease.as_ref().and_then(Lease::refusal)
+    }
+}
+
+/// Opens a source. A link is judged as far as it can be without resolving its name; the gate judges the rest on the way.
+///
+/// # Errors
+/// When the policy refuses the link or the file is not there.
+pub fn open(gate: &Gate, source: &Source, budget: Budget) -> Result<Opened, SourceError> {
+    match source {
+        Source::File(path) => {
+            let path = std::fs::canonicalize(path)
+                .map_err(|error| SourceError::File(path.clone(), error))?;
+            std::fs::File::open(&path).map_err(|error| SourceError::File(path.clone(), error))?;
+            Ok(Opened {
+                place: Place::File(path),
+                lease: None,
+            })
+        }
+        Source::Url(url) => {
+            gate.policy().judge_url(url)?;
+            let lease = gate.lease(budget);
+            let place = Place::Link {
+                url: url.to_string(),
+                proxy: lease.proxy_url(),
+            };
+            Ok(Opened {
+                place,
+                lease: Some(lease),
+            })
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! Owns the one way out: a loopback proxy that every sidecar and fetch goes through, and the leases that open it.
+//! It never fetches on its own account, never lets a connection outlive its lease, and never serves one without.
+
+mod policy;
+mod proxy;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{LookupIpStrategy, ResolveHosts};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use policy::{Policy, PolicyError, Refusal};
+
+/// The listener on 127.0.0.1 and all that it serves. Closed when dropped.
+pub struct Gate {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What one job may use up.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    /// Bytes received from upstream, response heads included, over all connections.
+    pub bytes: u64,
+    /// Time from the making of the lease.
+    pub deadline: Duration,
+    /// Requests that reach upstream, in total.
+    pub connections: u32,
+    /// Time for one attempt to connect to one address.
+    pub connect_timeout: Duration,
+}
+
+/// One job's credential. When dropped, the credential is void and its connections are closed at once.
+pub struct Lease {
+    shared: Arc<Shared>,
+    account: Arc<Account>,
+    address: SocketAddr,
+}
+
+/// What the accept task and the connections share with the gate.
+struct Shared {
+    policy: Arc<Policy>,
+    /// None if the system's configuration cannot be read: then names cannot be resolved, and only literal addresses work.
+    resolver: Option<TokioResolver>,
+    accounts: Mutex<Vec<Arc<Account>>>,
+    /// Held open, so that a lease needs neither a file descriptor nor a path that a sandbox may have taken away.
+    entropy: Mutex<File>,
+}
+
+/// What is known of a lease, by its holder and by its connections.
+struct Account {
+    secret: Secret,
+    budget: Budget,
+    deadline: Instant,
+    received: AtomicU64,
+    connections: AtomicU32,
+    refusal: OnceLock<Refusal>,
+    void: CancellationToken,
+}
+
+/// The password of a lease, and the base64 (RFC 7617) in which a client presents it.
+struct Secret {
+    password: String,
+    presented: String,
+}
+
+/// A sidecar opens a handful of connections; more than this at once is a mistake or an attack from this machine.
+const CONNECTIONS_AT_ONCE: usize = 256;
+const USER: &str = "lease";
+
+impl Gate {
+    /// Binds a free port of 127.0.0.1 and starts to accept. Fails if it cannot be bound or there is no source of secrets.
+    pub async fn open(policy: Arc<Policy>) -> io::Result<Gate> {
+        let resolver = system_resolver();
+        Gate::open_with(policy, resolver).await
+    }
+
+    /// A credential for one job. Its clock starts now.
+    pub fn lease(&self, budget: Budget) -> Lease {
+        let now = Instant::now();
+        let account = Arc::new(Account {
+            secret: self.shared.draw_secret(),
+            // A deadline beyond what the clock can hold is one that never comes; a year stands for it.
+            deadline: now
+                .checked_add(budget.deadline)
+                .unwrap_or(now + Duration::from_secs(31_536_000)),
+            budget,
+            received: AtomicU64::new(0),
+            connections: AtomicU32::new(0),
+            refusal: OnceLock::new(),
+            void: self.stop.child_token(),
+        });
+        self.shared.accounts().push(Arc::clone(&account));
+        Lease {
+            shared: Arc::clone(&self.shared),
+            account,
+            address: self.address,
+        }
+    }
+
+    /// The policy, for judging a link before any work is queued for it.
+    pub fn policy(&self) -> &Policy {
+        &self.shared.policy
+    }
+
+    /// Stops accepting, cuts every connection and waits until all tasks have ended. Can be called again.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    async fn open_with(policy: Arc<Policy>, resolver: Option<TokioResolver>) -> io::Result<Gate> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let entropy = Mutex::new(File::open("/dev/urandom")?);
+        let shared = Arc::new(Shared {
+            policy,
+            resolver,
+            accounts: Mutex::default(),
+            entropy,
+        });
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let accepting = accept(listener, Arc::clone(&shared), stop.clone(), tasks.clone());
+        let until = stop.clone();
+        tasks.spawn(async move { until.run_until_cancelled(accepting).await });
+        Ok(Gate {
+            shared,
+            address,
+            stop,
+            tasks,
+        })
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Lease {
+    /// `http://USER:SECRET@127.0.0.1:PORT`, for the client's proxy setting. A secret: not for logs.
+    pub fn proxy_url(&self) -> String {
+        format!(
+            "http://{USER}:{}@{}",
+            self.account.secret.password, self.address
+        )
+    }
+
+    /// Bytes received from upstream so far.
+    pub fn bytes(&self) -> u64 {
+        self.account.received.load(Ordering::Relaxed)
+    }
+
+    /// Requests that were let out so far.
+    pub fn connections(&self) -> u32 {
+        self.account.connections.load(Ordering::Relaxed)
+    }
+
+    /// The first refusal, which is the one that explains why a sidecar failed.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.account.refusal.get().cloned()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.shared
+            .accounts()
+            .retain(|account| !Arc::ptr_eq(account, &self.account));
+        self.account.void.cancel();
+    }
+}
+
+impl Shared {
+    /// The live lease that a client presents: the base64 part of `Proxy-Authorization: Basic ...`.
+    fn account(&self, presented: &[u8]) -> Option<Arc<Account>> {
+        let accounts = self.accounts();
+        let mut found = None;
+        for account in accounts.iter() {
+            if same(account.secret.presented.as_bytes(), presented) {
+                found = Some(Arc::clone(account));
+            }
+        }
+        found
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, Vec<Arc<Account>>> {
+        // A list of handles is whole after every statement, so a poisoned lock says nothing about it.
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn draw_secret(&self) -> Secret {
+        let mut bytes = [0_u8; 16];
+        let drawn = self
+            .entropy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .read_exact(&mut bytes);
+        if let Err(error) = drawn {
+            // Fails closed: no client can present an empty credential, see `same`.
+            tracing::error!(%error, "no randomness for a lease: it will open nothing");
+            return Secret {
+                password: String::new(),
+                presented: String::new(),
+            };
+        }
+        let password: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let presented = base64(format!("{USER}:{password}").as_bytes());
+        Secret {
+            password,
+            presented,
+        }
+    }
+}
+
+impl Account {
+    /// Counts one request against the budget.
+    fn let_out(&self) -> Result<(), Refusal> {
+        if self.received.load(Ordering::Relaxed) > self.budget.bytes {
+            return Err(Refusal::Bytes);
+        }
+        let limit = self.budget.connections;
+        self.connections
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                (used < limit).then(|| used + 1)
+            })
+            .map(|_| ())
+            .map_err(|_| Refusal::Connections)
+    }
+
+    /// Counts `length` received bytes and says how many of them may be passed on.
+    fn receive(&self, length: usize) -> usize {
+        let before = self.received.fetch_add(length as u64, Ordering::Relaxed);
+        let left = self.budget.bytes.saturating_sub(before);
+        usize::try_from(left).map_or(length, |left| left.min(length))
+    }
+
+    fn record(&self, refusal: &Refusal) {
+        // Only the first is kept; later ones are often its consequences.
+        self.refusal.get_or_init(|| refusal.clone());
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_AT_ONCE));
+    while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+        match listener.accept().await {
+            Ok((client, _)) => {
+                let (shared, stop) = (Arc::clone(&shared), stop.clone());
+                tasks.spawn(async move {
+                    stop.run_until_cancelled(proxy::serve(client, &shared))
+                        .await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: a moment later some will have been given back.
+                tracing::warn!(%error, "the gate could not accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// The resolver of this machine's configuration, without its hosts file: what a name means here is not what it means
+/// outside, and a link comes from outside.
+fn system_resolver() -> Option<TokioResolver> {
+    let built = TokioResolver::builder_tokio().and_then(|mut builder| {
+        let options = builder.options_mut();
+        options.use_hosts_file = ResolveHosts::Never;
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        builder.build()
+    });
+    built
+        .inspect_err(
+            |error| tracing::warn!(%error, "no resolver: only literal addresses can be reached"),
+        )
+        .ok()
+}
+
+/// Compares in a time that depends on the lengths only. Nothing is the same as an empty secret.
+fn same(secret: &[u8], presented: &[u8]) -> bool {
+    if secret.is_empty() || secret.len() != presented.len() {
+        return false;
+    }
+    let difference = secret
+        .iter()
+        .zip(presented)
+        .fold(0_u8, |sum, (a, b)| std::hint::black_box(sum | (a ^ b)));
+    difference == 0
+}
+
+/// RFC 4648 section 4, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
+        let word = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let letter = ALPHABET[(word >> (18 - 6 * place)) as usize & 63];
+            text.push(if place <= chunk.len() {
+                char::from(letter)
+            } else {
+                '='
+            });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_pads_as_the_standard_says() {
+        // RFC 4648 section 10.
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+    }
+
+    #[test]
+    fn an_empty_secret_matches_nothing() {
+        assert!(!same(b"", b""));
+        assert!(!same(b"abc", b"abd"));
+        assert!(!same(b"abc", b"ab"));
+        assert!(same(b"abc", b"abc"));
+    }
+
+    #[tokio::test]
+    async fn every_lease_has_its_own_credential_until_it_is_dropped() {
+        let gate = Gate::open(Arc::new(Policy::new(&[], &[]).unwrap()))
+            .await
+            .unwrap();
+        let budget = Budget {
+            bytes: 1,
+            deadline: Duration::MAX,
+            connections: 1,
+            connect_timeout: Duration::from_secs(1),
+        };
+        let (one, two) = (gate.lease(budget.clone()), gate.lease(budget));
+        assert_ne!(one.proxy_url(), two.proxy_url());
+        let presented = one.account.secret.presented.clone();
+        assert!(gate.shared.account(presented.as_bytes()).is_some());
+        drop(one);
+        assert!(gate.shared.account(presented.as_bytes()).is_none());
+        assert!(
+            gate.shared
+                .account(two.account.secret.presented.as_bytes())
+                .is_some()
+        );
+        gate.close().await;
+        gate.close().await;
+    }
+}

@@ -1,0 +1,267 @@
+//! The worker: claims a clip and carries it through the house, claim to ready. One slot is one clip at a time.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{App, What};
+use crate::clip::{Clip, ClipId, Failure, Outcome, State};
+use crate::cut::{CutError, sentence};
+use crate::index::IndexError;
+use crate::library::{self, blocking};
+use crate::media::{Made, MediaError};
+use crate::store::name::FileName;
+use crate::store::{self, Publication};
+
+/// At most this often is progress told.
+const TELL_EVERY: Duration = Duration::from_millis(250);
+/// A safety net: the bell is rung on every submission.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Works off the queue until `stop`; the clip in hand is finished or interrupted by whoever stops the service.
+pub async fn run(app: &App, stop: &CancellationToken) {
+    loop {
+        let bell = app.work.notified();
+        tokio::pin!(bell);
+        // Heard from here on, so that a submission between claim and wait is not missed.
+        bell.as_mut().enable();
+        if stop.is_cancelled() {
+            return;
+        }
+        match app.index.claim(app.now()).await {
+            Ok(Some((clip, seq))) => {
+                app.bus.tell(clip.id, What::State(seq));
+                carry(app, clip).await;
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(error = %chain(&error), "the queue cannot be read"),
+        }
+        tokio::select! {
+            () = bell => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Why a clip in hand did not become ready.
+#[derive(Debug, thiserror::Error)]
+enum JobError {
+    #[error(transparent)]
+    Cut(#[from] CutError),
+    #[error("the index did not take it")]
+    Index(#[from] IndexError),
+    #[error("the clip could not be stored")]
+    Store(#[from] std::io::Error),
+    /// It was cancelled or removed meanwhile.
+    #[error("nobody wants it any more")]
+    Unwanted,
+}
+
+impl JobError {
+    fn is_stop(&self) -> bool {
+        matches!(
+            self,
+            JobError::Unwanted | JobError::Cut(CutError::Media(MediaError::Stopped))
+        )
+    }
+
+    fn failure(&self) -> Failure {
+        let full = |error: &std::io::Error| error.kind() == std::io::ErrorKind::StorageFull;
+        match self {
+            JobError::Cut(error) => error.failure(),
+            JobError::Store(error) if full(error) => CutError::Media(MediaError::NoSpace).failure(),
+            JobError::Store(_) | JobError::Index(_) | JobError::Unwanted => Failure {
+                code: "storage".to_owned(),
+                detail: sentence(&self.to_string()),
+                hint: "Try again; the operator finds the cause in the log.".to_owned(),
+            },
+        }
+    }
+}
+
+async fn carry(app: &App, clip: Clip) {
+    let id = clip.id;
+    let began = Instant::now();
+    let stop = app.jobs.begin(id);
+    metrics::gauge!("meme_maker_jobs_running").increment(1.0);
+    let (progress, changed) = watch::channel(0.0);
+    let result = tokio::select! {
+        result = make(app, &clip, &stop, &progress) => result,
+        () = tell_progress(app, id, changed) => Err(JobError::Unwanted),
+    };
+    let store = app.store.clone();
+    if let Err(error) = blocking(move || store.remove_work(id)).await {
+        tracing::warn!(clip = %id, error = %error, "the work folder could not be removed");
+    }
+    let interrupted = app.jobs.end(id);
+    metrics::gauge!("meme_maker_jobs_running").decrement(1.0);
+    let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let settled = match result {
+        Ok(seq) => {
+            metrics::counter!("meme_maker_clips_settled_total", "state" => "ready").increment(1);
+            metrics::histogram!("meme_maker_clip_seconds").record(began.elapsed().as_secs_f64());
+            Ok(Some(seq))
+        }
+        Err(error) if error.is_stop() && interrupted => {
+            tracing::info!(clip = %id, ms, "clip given back to the queue");
+            app.index.give_back(app.now(), id).await
+        }
+        // The one who cancelled or removed it has said so already.
+        Err(error) if error.is_stop() => Ok(None),
+        Err(error) => {
+            let failure = error.failure();
+            tracing::warn!(clip = %id, ms, code = failure.code, error = %chain(&error), "clip failed");
+            metrics::counter!("meme_maker_clips_settled_total", "state" => "failed").increment(1);
+            app.index.settle(app.now(), id, Some(failure)).await
+        }
+    };
+    match settled {
+        Ok(Some(seq)) => app.bus.tell(id, What::State(seq)),
+        Ok(None) => {}
+        Err(error) => {
+            tracing::error!(clip = %id, error = %chain(&error), "the clip's end could not be written")
+        }
+    }
+}
+
+async fn make(
+    app: &App,
+    clip: &Clip,
+    stop: &CancellationToken,
+    progress: &watch::Sender<f64>,
+) -> Result<i64, JobError> {
+    let id = clip.id;
+    let store = app.store.clone();
+    let dir = blocking(move || store.work_dir(id)).await?;
+    let bench = app.tools.bench(&dir, stop, progress);
+    let fetched = app.tools.fetch(&bench, &clip.recipe).await?;
+    advance(app, id, State::Fetching, State::Cutting).await?;
+    let made = app.tools.make(&bench, &fetched, &clip.recipe).await?;
+    advance(app, id, State::Cutting, State::Storing).await?;
+    publish(app, clip, &made, fetched.bytes).await
+}
+
+async fn advance(app: &App, id: ClipId, from: State, to: State) -> Result<(), JobError> {
+    let seq = app
+        .index
+        .advance(app.now(), id, from, to)
+        .await?
+        .ok_or(JobError::Unwanted)?;
+    app.bus.tell(id, What::State(seq));
+    Ok(())
+}
+
+/// The publish protocol: files for good, ledger, then one transaction in the index. If that last step does not happen, nothing
+/// points at the files and they go again.
+async fn publish(app: &App, clip: &Clip, made: &Made, bytes_fetched: u64) -> Result<i64, JobError> {
+    let id = clip.id;
+    let name = FileName::from_title(&clip.title, "mp4");
+    let path: PathBuf = made.path.clone();
+    let sha256 = blocking(move || store::sha256(&path)).await?;
+    let outcome = outcome(made, sha256, bytes_fetched);
+    let now = app.now();
+    let expires_at = now.plus_hours(app.settings.retention.hours);
+    let entry = library::ledger_entry(&Clip {
+        state: State::Ready,
+        outcome: Some(outcome.clone()),
+        file_name: Some(name.as_str().to_owned()),
+        finished_at: Some(now),
+        expires_at: Some(expires_at),
+        ..clip.clone()
+    });
+    let (store, file, poster, named) = (
+        app.store.clone(),
+        made.path.clone(),
+        made.poster.clone(),
+        name.clone(),
+    );
+    let published = blocking(move || {
+        store.publish(&Publication {
+            id,
+            name: &named,
+            clip: &file,
+            poster: poster.as_deref().map(Path::new),
+        })?;
+        store.write_ledger(id, &entry)
+    });
+    let committed = match published.await {
+        Ok(()) => app
+            .index
+            .ready(now, id, outcome, name.as_str().to_owned(), expires_at)
+            .await
+            .map_err(JobError::from),
+        Err(error) => Err(error.into()),
+    };
+    match committed {
+        Ok(Some((clip, seq))) => {
+            let size = clip.outcome.as_ref().map_or(0, |outcome| outcome.size);
+            tracing::info!(clip = %id, method = made.method.as_str(), bytes = size, frames = made.checked.frames, "clip ready");
+            Ok(seq)
+        }
+        not_ready => {
+            let store = app.store.clone();
+            blocking(move || {
+                store.remove_files(id)?;
+                store.remove_ledger(id)
+            })
+            .await?;
+            Err(not_ready.err().unwrap_or(JobError::Unwanted))
+        }
+    }
+}
+
+fn outcome(made: &Made, sha256: String, bytes_fetched: u64) -> Outcome {
+    let checked = &made.checked;
+    let copied = match made.method {
+        crate::clip::Method::Encode => 0,
+        crate::clip::Method::Copy => checked.frames,
+    };
+    Outcome {
+        method: made.method,
+        reason: made.reason.to_owned(),
+        start: made.start,
+        end: made.end,
+        truncated: made.truncated,
+        duration: checked.duration,
+        frames: checked.frames,
+        frames_copied: copied,
+        frames_encoded: checked.frames - copied,
+        size: checked.size,
+        sha256,
+        width: checked.width,
+        height: checked.height,
+        fps: checked.fps,
+        video_codec: checked.video_codec.clone(),
+        audio_codec: checked.audio_codec.clone(),
+        bytes_fetched,
+        poster: made.poster.is_some(),
+    }
+}
+
+/// Tells how far the job is, at most four times a second. Never ends by itself.
+async fn tell_progress(app: &App, id: ClipId, mut changed: watch::Receiver<f64>) {
+    loop {
+        tokio::time::sleep(TELL_EVERY).await;
+        if changed.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        app.jobs.note(id, *changed.borrow_and_update());
+        app.bus.tell(id, What::Progress);
+    }
+}
+
+/// An error with its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

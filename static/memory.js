@@ -1,0 +1,48 @@
+// What this browser remembers of its clips: id, delete token, the request as typed and the clip as last seen.
+// The token is the only key to a clip, so it is written down before anything else happens.
+
+const KEY = 'meme-maker.clips';
+const LIMIT = 20;
+
+// Stands in when storage is switched off; the page then works until it is closed.
+let unsaved = [];
+
+export function recall() {
+  try {
+    const records = JSON.parse(localStorage.getItem(KEY) ?? '[]');
+    return Array.isArray(records) ? records.filter((record) => record?.id && record.clip) : [];
+  } catch {
+    return unsaved;
+  }
+}
+
+export const find = (id) => recall().find((record) => record.id === id);
+
+/// Adds a record at the front, or renews it where it stands.
+export function remember(record) {
+  const records = recall();
+  const at = records.findIndex(({ id }) => id === record.id);
+  if (at < 0) records.unshift(record);
+  else records[at] = record;
+  save(records.slice(0, LIMIT));
+}
+
+/// Keeps the clip as last seen; a clip this browser does not know stays unknown.
+export function update(clip) {
+  const record = find(clip.id);
+  if (record) remember({ ...record, clip });
+}
+
+export function forget(id) {
+  save(recall().filter((record) => record.id !== id));
+}
+
+/// Calls back when another tab has changed the list.
+export function onChange(callback) {
+  addEventListener('storage', (event) => { if (event.key === KEY) callback(); });
+}
+
+function save(records) {
+  unsaved = records;
+  try { localStorage.setItem(KEY, JSON.stringify(records)); } catch { /* kept in `unsaved` */ }
+}
