@@ -35,7 +35,16 @@ pub(super) fn run(serve: Serve) -> Result<Exit, Trouble> {
 }
 
 fn log_to_stderr(log: &Log) -> Result<(), Trouble> {
-    let filter = EnvFilter::try_new(&log.level).map_err(|error| Trouble {
+    // A plain level means our own words; the libraries below speak up only when something is wrong.
+    let directives = if log.level.contains([',', '=']) {
+        log.level.clone()
+    } else {
+        format!(
+            "{},actix_server=warn,tokio_cron_scheduler=warn,hickory_resolver=warn,hickory_net=warn",
+            log.level
+        )
+    };
+    let filter = EnvFilter::try_new(directives).map_err(|error| Trouble {
         exit: Exit::BadInput,
         code: "config_invalid".to_owned(),
         sentence: format!("`log.level` cannot be {}: {error}.", log.level),

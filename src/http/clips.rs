@@ -78,7 +78,6 @@ pub struct SegmentBody {
 /// Seconds or clock time.
 #[derive(utoipa::ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "as above")]
 pub enum Time {
     Seconds(f64),
     Clock(String),

@@ -7,7 +7,6 @@ use super::plan::Plan;
 use super::sidecar::{self, arguments};
 use super::window::Window;
 use super::{Bench, Input, MediaError, Phase, probe};
-use crate::seconds::Seconds;
 
 /// Copies the plan's only piece into `target`.
 ///
@@ -22,22 +21,25 @@ pub async fn copy(
     let (Some(window), Some(piece)) = (windows.first(), plan.pieces.first()) else {
         return Err(MediaError::NoFrames);
     };
-    // As an output option and without -copyts, -ss drops packets by their own times: nothing is sought and nothing snapped again.
-    let from = window.video.time_base.seconds(piece.first());
-    let length = window.video.time_base.seconds(piece.until) - from;
-    let start = earliest(window);
-    let mut list =
-        probe::input_arguments(&Input::File(window.path.clone()), bench.engine.max_pixels);
-    list.extend(arguments([
-        &"-ss",
-        &(from - start).to_string(),
-        &"-t",
-        &length.to_string(),
-        &"-map",
-        &"0:v:0",
-    ]));
-    if plan.sound {
-        list.extend(arguments([&"-map", &"0:a:0"]));
+    let (first, packets) = (piece.first(), &piece.packets);
+    // Packets are picked by number and moved by whole ticks: ffmpeg's own -ss and -t round to microseconds and snap again.
+    let video = format!(
+        "noise=amount=0:drop=lt(n\\,{})+gte(n\\,{})+lt(pts\\,{first}),setts=pts=PTS-{first}:dts=DTS-{first}",
+        packets.start, packets.end
+    );
+    let mut list = arguments([&"-copyts"]);
+    list.extend(probe::input_arguments(
+        &Input::File(window.path.clone()),
+        bench.engine.max_pixels,
+    ));
+    list.extend(arguments([&"-map", &"0:v:0", &"-bsf:v", &video]));
+    if let Some(track) = window.audio.as_ref().filter(|_| plan.sound) {
+        let base = window.video.time_base;
+        let ticks = |video_ticks| track.time_base.ticks(base.seconds(video_ticks));
+        let (from, until) = (ticks(first), ticks(piece.until));
+        let audio =
+            format!("noise=amount=0:drop=lt(pts\\,{from})+gte(pts\\,{until}),setts=ts=TS-{from}");
+        list.extend(arguments([&"-map", &"0:a:0", &"-bsf:a", &audio]));
     }
     list.extend(arguments([
         &"-c",
@@ -46,6 +48,8 @@ pub async fn copy(
         &"-1",
         &"-map_chapters",
         &"-1",
+        &"-video_track_timescale",
+        &window.video.time_base.den.to_string(),
         &"-movflags",
         &"+faststart",
         &"-f",
@@ -58,19 +62,4 @@ pub async fn copy(
         .await
         .map_err(|error| MediaError::from_sidecar(error, Phase::Cutting))?;
     Ok(())
-}
-
-/// The file's start time as ffmpeg sees it.
-fn earliest(window: &Window) -> Seconds {
-    [Some(&window.video), window.audio.as_ref()]
-        .into_iter()
-        .flatten()
-        .filter_map(|track| {
-            track
-                .times()
-                .first()
-                .map(|ticks| track.time_base.seconds(*ticks))
-        })
-        .min()
-        .unwrap_or_default()
 }

@@ -116,11 +116,26 @@ pub fn parse(printed: &str) -> Packets {
         let mut track = track.clone();
         let own = packets.iter().filter(|(stream, _)| stream == index);
         track.packets = own.map(|(_, packet)| *packet).collect();
+        fill_durations(&mut track.packets);
         Some(track)
     };
     Packets {
         video: first("video"),
         audio: first("audio"),
+    }
+}
+
+/// Where the demuxer gives no duration, a packet lasts until the next one is shown, and the last as long as the one before.
+fn fill_durations(packets: &mut [Packet]) {
+    let mut times: Vec<i64> = packets.iter().map(|packet| packet.pts).collect();
+    times.sort_unstable();
+    let last_gap = times
+        .windows(2)
+        .next_back()
+        .map_or(0, |pair| pair[1] - pair[0]);
+    for packet in packets.iter_mut().filter(|packet| packet.duration == 0) {
+        let next = times.partition_point(|pts| *pts <= packet.pts);
+        packet.duration = times.get(next).map_or(last_gap, |next| next - packet.pts);
     }
 }
 
@@ -148,6 +163,14 @@ mod tests {
         );
         assert_eq!(video.times(), [512, 1024]);
         assert!(video.packets[0].key && !video.packets[1].key);
+        assert_eq!(
+            video
+                .packets
+                .iter()
+                .map(|packet| packet.duration)
+                .collect::<Vec<_>>(),
+            [512, 512]
+        );
         assert_eq!(table.audio.unwrap().times(), [0]);
         assert_eq!(
             parse(""),

@@ -1,6 +1,8 @@
 //! The plan: from packet tables and spans to what is cut how. A pure function, tested on packet tables. This is the door for the
 //! splicing engine: it decides the method.
 
+use std::ops::Range;
+
 use super::MediaError;
 use super::packets::Track;
 use super::window::Window;
@@ -31,6 +33,8 @@ pub struct Piece {
     pub frames: Vec<i64>,
     /// Where its last frame ends.
     pub until: i64,
+    /// What is copied: numbers of the window's video packets in decoding order. Empty when nothing is.
+    pub packets: Range<usize>,
 }
 
 impl Piece {
@@ -132,23 +136,63 @@ fn piece(window: &Window, method: Method) -> Result<Piece, MediaError> {
         .iter()
         .find(|pts| **pts >= from && **pts < to)
         .ok_or(MediaError::NoFrames)?;
-    let first = match method {
-        Method::Encode => first,
-        Method::Copy => keyframe_before(&window.video, first),
+    let (frames, packets) = match method {
+        Method::Encode => (
+            times
+                .iter()
+                .copied()
+                .filter(|pts| *pts >= first && *pts < to)
+                .collect(),
+            0..0,
+        ),
+        Method::Copy => copied(&window.video, first, to),
     };
-    let frames: Vec<i64> = times
-        .iter()
-        .copied()
-        .filter(|pts| *pts >= first && *pts < to)
-        .collect();
-    let last = frames.last().copied().ok_or(MediaError::NoFrames)?;
+    let last: i64 = frames.last().copied().ok_or(MediaError::NoFrames)?;
     let natural = times
         .iter()
         .copied()
         .find(|pts| *pts > last)
         .unwrap_or_else(|| last + own_duration(&window.video, last));
-    let until = natural.min(window.ticks(window.segment.end)).max(last + 1);
-    Ok(Piece { frames, until })
+    let until = match method {
+        // A copied frame lasts as long as it lasts in the source.
+        Method::Copy => natural,
+        Method::Encode => natural.min(window.ticks(window.segment.end)).max(last + 1),
+    };
+    Ok(Piece {
+        frames,
+        until,
+        packets,
+    })
+}
+
+/// The frames and packets of a fast cut: from the keyframe at or before `first` to the first clean boundary that leaves no wanted
+/// frame out. At a clean boundary everything decoded before is shown before everything decoded after.
+fn copied(track: &Track, first: i64, to: i64) -> (Vec<i64>, Range<usize>) {
+    let key = keyframe_before(track, first);
+    let begin = track
+        .packets
+        .iter()
+        .position(|packet| packet.key && packet.pts == key)
+        .unwrap_or(0);
+    let behind = &track.packets[begin..];
+    let wanted = behind
+        .iter()
+        .rposition(|packet| packet.pts < to)
+        .map_or(1, |last| last + 1);
+    let clean = |end: &usize| {
+        let shown = behind[..*end].iter().map(|packet| packet.pts).max();
+        let next = behind[*end..].iter().map(|packet| packet.pts).min();
+        next.is_none_or(|next| Some(next) > shown)
+    };
+    let end = (wanted..=behind.len()).find(clean).unwrap_or(behind.len());
+    // Pictures that follow the keyframe but are shown before it need what came before it.
+    let mut frames: Vec<i64> = behind[..end]
+        .iter()
+        .map(|packet| packet.pts)
+        .filter(|pts| *pts >= key)
+        .collect();
+    frames.sort_unstable();
+    (frames, begin..begin + end)
 }
 
 /// The keyframe at or before `first`, or the earliest there is.

@@ -63,6 +63,13 @@ impl TimeBase {
         let rounded = (micros + den / 2).div_euclid(den);
         Seconds::from_micros(i64::try_from(rounded).unwrap_or(i64::MAX))
     }
+
+    /// The tick nearest to a time.
+    pub fn ticks(self, time: Seconds) -> i64 {
+        let scaled = i128::from(time.micros()) * i128::from(self.den);
+        let unit = i128::from(self.num.max(1)) * 1_000_000;
+        i64::try_from((scaled + unit / 2).div_euclid(unit)).unwrap_or(i64::MAX)
+    }
 }
 
 impl Probe {

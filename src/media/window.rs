@@ -35,10 +35,7 @@ const BACK: [i64; 5] = [1, 6, 20, 60, 240];
 impl Window {
     /// Ticks of the video track at a time as people count it.
     pub fn ticks(&self, time: Seconds) -> i64 {
-        let base = self.video.time_base;
-        let micros = i128::from((time + self.shift).micros()) * i128::from(base.den);
-        let unit = i128::from(base.num) * 1_000_000;
-        i64::try_from((micros + unit / 2).div_euclid(unit)).unwrap_or(i64::MAX)
+        self.video.time_base.ticks(time + self.shift)
     }
 
     /// The time, as people count it, of ticks of the video track.
