@@ -1,0 +1,6 @@
+//! What the tests stand on: a running service, an origin that serves media, generated media, and decoded frames.
+
+pub mod frames;
+pub mod media;
+pub mod origin;
+pub mod service;
