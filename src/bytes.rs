@@ -46,7 +46,7 @@ impl FromStr for Bytes {
         }
         let value: f64 = number.parse().map_err(|_| wrong())?;
         let bytes = value * factor as f64;
-        if !bytes.is_finite() || bytes < 0.0 || bytes > 9.0e18 {
+        if !(0.0..=9.0e18).contains(&bytes) {
             return Err(wrong());
         }
         Ok(Bytes(bytes.round() as u64))

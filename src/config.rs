@@ -305,7 +305,8 @@ impl Settings {
             self.server.base_url = self.server.base_url.trim_end_matches('/').to_owned();
         }
         let accel = &self.server.accel;
-        if !accel.is_empty() && !(accel.starts_with('/') && accel.ends_with('/')) {
+        let enclosed = accel.starts_with('/') && accel.ends_with('/');
+        if !accel.is_empty() && !enclosed {
             return wrong(
                 "server.accel",
                 accel,

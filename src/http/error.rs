@@ -137,12 +137,7 @@ impl Problem {
 
     /// The answer to a request.
     pub fn answer(&self, request: &HttpRequest) -> HttpResponse<BoxBody> {
-        let id = request
-            .extensions()
-            .get::<RequestId>()
-            .map(|id| id.0.clone())
-            .unwrap_or_default();
-        self.response(id)
+        self.response(id_of(request))
     }
 
     fn response(&self, request_id: String) -> HttpResponse<BoxBody> {
@@ -173,26 +168,31 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// What handlers return: the problem with the request it answers.
-#[derive(Debug)]
-pub struct Failed {
-    problem: Problem,
-    request_id: String,
+fn id_of(request: &HttpRequest) -> String {
+    request
+        .extensions()
+        .get::<RequestId>()
+        .map(|id| id.0.clone())
+        .unwrap_or_default()
 }
+
+/// What handlers return: the problem and the id of the request it answers.
+#[derive(Debug)]
+pub struct Failed(Box<(Problem, String)>);
 
 impl std::fmt::Display for Failed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.problem.fmt(f)
+        self.0.0.fmt(f)
     }
 }
 
 impl ResponseError for Failed {
     fn status_code(&self) -> StatusCode {
-        self.problem.status
+        self.0.0.status
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        self.problem.response(self.request_id.clone())
+        self.0.0.response(self.0.1.clone())
     }
 }
 
@@ -207,14 +207,7 @@ pub trait For<T> {
 
 impl<T, E: Into<Problem>> For<T> for Result<T, E> {
     fn answering(self, request: &HttpRequest) -> Result<T, Failed> {
-        self.map_err(|error| Failed {
-            problem: error.into(),
-            request_id: request
-                .extensions()
-                .get::<RequestId>()
-                .map(|id| id.0.clone())
-                .unwrap_or_default(),
-        })
+        self.map_err(|error| Failed(Box::new((error.into(), id_of(request)))))
     }
 }
 
