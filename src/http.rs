@@ -1,24 +1,15 @@
 //! The HTTP face: all routes in one table, what every answer carries, and the shape of the log line of a request. Handlers extract,
 //! make one call and render.
 
-pub mod error;
-
 pub mod clip_json;
-
 pub mod clips;
-
+pub mod error;
 pub mod events;
-
 pub mod files;
-
 pub mod health;
-
-pub mod pages;
-
 pub mod openapi;
-
+pub mod pages;
 pub mod visitor;
-
 use std::time::Instant;
 
 use actix_web::body::MessageBody;

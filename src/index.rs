@@ -2,11 +2,9 @@
 //! read. Nothing outside sees a connection or a transaction.
 
 pub mod clips;
-
 pub mod events;
-
+pub mod queue;
 pub mod records;
-
 use std::path::Path;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,24 +1,15 @@
 //! The engine room: from an input and a recipe to a finished, checked file. It knows nothing of HTTP, the index or the network's
 //! rules: what it may reach is in the [`Input`] it is given.
 
-pub mod sidecar;
-
-pub mod probe;
-
-pub mod packets;
-
-pub mod window;
-
-pub mod plan;
-
-pub mod encode;
-
-pub mod copy;
-
 pub mod check;
-
+pub mod copy;
+pub mod encode;
+pub mod packets;
+pub mod plan;
 pub mod poster;
-
+pub mod probe;
+pub mod sidecar;
+pub mod window;
 use std::path::PathBuf;
 
 use tokio::sync::watch;

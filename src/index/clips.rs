@@ -1,38 +1,11 @@
-//! Clips in the index: submission, the queue, every change of state with its event in one transaction, and what people look up.
+//! Clips in the index: what people look up, what is counted, what expires and goes.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::events::{self, Entry, Kind};
+use super::events::{self, Kind};
 use super::{Index, IndexError};
-use crate::clip::{Clip, ClipId, Failure, Outcome, State};
-use crate::recipe::Recipe;
+use crate::clip::{Clip, ClipId, State};
 use crate::timestamp::Timestamp;
-
-/// A new clip on its way into the queue.
-#[derive(Clone, Debug)]
-pub struct Submission {
-    pub id: ClipId,
-    pub title: String,
-    pub recipe: Recipe,
-    pub visitor: String,
-    /// Bytes that the work and its result are expected to take.
-    pub estimate: u64,
-    /// The visitor's key for this request and the hash of its body.
-    pub idempotency: Option<(String, String)>,
-}
-
-/// What became of a submission.
-#[derive(Clone, Debug)]
-pub enum Submitted {
-    /// It is queued, at this place counted from 1.
-    New { clip: Clip, position: u64, seq: i64 },
-    /// The same request was answered before, with this clip.
-    Known(Clip),
-    /// The key was used for another body.
-    KeyReused,
-    /// So many wait already.
-    QueueFull(u64),
-}
 
 /// Which clips a list shows.
 #[derive(Clone, Debug, Default)]
@@ -45,231 +18,10 @@ pub struct Filter {
     pub limit: u32,
 }
 
-/// Work in the queue and in hand.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
-    pub queued: u64,
-    pub running: u64,
-    /// Bytes that all of it is expected to take.
-    pub reserved: u64,
-}
-
-const COLUMNS: &str = "id, state, title, recipe, outcome, file_name, failure, created_at, finished_at, expires_at, pinned, views, \
+pub(super) const COLUMNS: &str = "id, state, title, recipe, outcome, file_name, failure, created_at, finished_at, expires_at, pinned, views, \
                        downloads, attempts";
 
 impl Index {
-    /// Puts a clip into the queue together with its event, unless the key is known or the queue is full.
-    ///
-    /// # Errors
-    /// When the index does not take it.
-    pub async fn submit(
-        &self,
-        now: Timestamp,
-        submission: Submission,
-        queue_limit: u32,
-    ) -> Result<Submitted, IndexError> {
-        self.write(move |connection| submit(connection, now, &submission, queue_limit))
-            .await
-    }
-
-    /// Takes the next clip in hand: first the visitor with the least work running, then the one served longest ago, then by age.
-    ///
-    /// # Errors
-    /// When the index does not do it.
-    pub async fn claim(&self, now: Timestamp) -> Result<Option<(Clip, i64)>, IndexError> {
-        self.write(move |connection| {
-            let mut claim = connection.prepare_cached(&format!(
-                "UPDATE clips SET state = 'fetching', attempts = attempts + 1, started_at = ?1
-                 WHERE id = (SELECT c.id FROM clips c WHERE c.state = 'queued' ORDER BY
-                     (SELECT count(*) FROM clips r
-                      WHERE r.visitor = c.visitor AND r.state IN ('fetching', 'cutting', 'storing')),
-                     (SELECT coalesce(max(r.started_at), 0) FROM clips r WHERE r.visitor = c.visitor),
-                     c.queued_at, c.id LIMIT 1)
-                 RETURNING {COLUMNS}"
-            ))?;
-            let Some(clip) = claim.query_row([now.0], |row| Ok(clip_of(row))).optional()?.transpose()? else {
-                return Ok(None);
-            };
-            let seq = events::about_clip(connection, now, Kind::Started, &clip.id.to_string())?;
-            Ok(Some((clip, seq)))
-        })
-        .await
-    }
-
-    /// Moves a running clip one state on; `None` when it is not in `from` any more.
-    ///
-    /// # Errors
-    /// When the index does not do it.
-    pub async fn advance(
-        &self,
-        now: Timestamp,
-        id: ClipId,
-        from: State,
-        to: State,
-    ) -> Result<Option<i64>, IndexError> {
-        debug_assert!(from.may_become(to), "{from:?} to {to:?}");
-        let kind = if to == State::Cutting {
-            Kind::Cutting
-        } else {
-            Kind::Storing
-        };
-        self.write(move |connection| {
-            let mut update = connection
-                .prepare_cached("UPDATE clips SET state = ?3 WHERE id = ?1 AND state = ?2")?;
-            if update.execute(params![id.to_string(), from.as_str(), to.as_str()])? == 0 {
-                return Ok(None);
-            }
-            events::about_clip(connection, now, kind, &id.to_string()).map(Some)
-        })
-        .await
-    }
-
-    /// Makes a clip ready: result, file and event in one transaction. `None` when it was cancelled or removed meanwhile.
-    ///
-    /// # Errors
-    /// When the index does not do it.
-    pub async fn ready(
-        &self,
-        now: Timestamp,
-        id: ClipId,
-        outcome: Outcome,
-        file_name: String,
-        expires_at: Timestamp,
-    ) -> Result<Option<(Clip, i64)>, IndexError> {
-        self.write(move |connection| {
-            let mut update = connection.prepare_cached(&format!(
-                "UPDATE clips SET state = 'ready', outcome = ?2, file_name = ?3, failure = NULL, finished_at = ?4, expires_at = ?5
-                 WHERE id = ?1 AND state = 'storing' RETURNING {COLUMNS}, ?4 - started_at"
-            ))?;
-            let row = params![id.to_string(), json(&outcome)?, file_name, now.0, expires_at.0];
-            let updated = update.query_row(row, |row| Ok((clip_of(row), row.get::<_, Option<i64>>(14)?))).optional()?;
-            let Some((clip, took)) = updated else { return Ok(None) };
-            let entry = Entry {
-                kind: Kind::Ready,
-                subject: &id.to_string(),
-                data: serde_json::json!({"method": outcome.method.as_str(), "bytes": outcome.size, "frames": outcome.frames}),
-                duration_ms: took,
-                error: None,
-            };
-            let seq = events::append(connection, now, &entry)?;
-            Ok(Some((clip?, seq)))
-        })
-        .await
-    }
-
-    /// Ends an unsettled clip as failed or cancelled; `None` when it is settled or gone.
-    ///
-    /// # Errors
-    /// When the index does not do it.
-    pub async fn settle(
-        &self,
-        now: Timestamp,
-        id: ClipId,
-        failure: Option<Failure>,
-    ) -> Result<Option<i64>, IndexError> {
-        self.write(move |connection| {
-            let (state, kind) = match failure {
-                Some(_) => (State::Failed, Kind::Failed),
-                None => (State::Cancelled, Kind::Cancelled),
-            };
-            let mut update = connection.prepare_cached(
-                "UPDATE clips SET state = ?2, failure = ?3, finished_at = ?4
-                 WHERE id = ?1 AND state IN ('queued', 'fetching', 'cutting', 'storing')",
-            )?;
-            let told = failure.as_ref().map(json).transpose()?;
-            if update.execute(params![id.to_string(), state.as_str(), told, now.0])? == 0 {
-                return Ok(None);
-            }
-            let entry = Entry {
-                kind,
-                subject: &id.to_string(),
-                data: serde_json::json!({}),
-                duration_ms: None,
-                error: failure.as_ref().map(|failure| failure.code.as_str()),
-            };
-            events::append(connection, now, &entry).map(Some)
-        })
-        .await
-    }
-
-    /// Queues a clip again that has failed, was cancelled or has expired; `None` when it is in another state or gone.
-    ///
-    /// # Errors
-    /// When the index does not do it.
-    pub async fn retry(&self, now: Timestamp, id: ClipId) -> Result<Option<i64>, IndexError> {
-        self.write(move |connection| {
-            let mut update = connection.prepare_cached(
-                "UPDATE clips SET state = 'queued', failure = NULL, outcome = NULL, file_name = NULL, finished_at = NULL,
-                     expires_at = NULL, attempts = 0, queued_at = ?2
-                 WHERE id = ?1 AND state IN ('failed', 'cancelled', 'expired')",
-            )?;
-            if update.execute(params![id.to_string(), now.0])? == 0 {
-                return Ok(None);
-            }
-            events::about_clip(connection, now, Kind::Requeued, &id.to_string()).map(Some)
-        })
-        .await
-    }
-
-    /// Gives a running clip back to the queue without counting the attempt: the service is stopping, not the clip failing.
-    ///
-    /// # Errors
-    /// When the index does not do it.
-    pub async fn give_back(&self, now: Timestamp, id: ClipId) -> Result<Option<i64>, IndexError> {
-        self.write(move |connection| {
-            let mut update = connection.prepare_cached(
-                "UPDATE clips SET state = 'queued', attempts = attempts - 1
-                 WHERE id = ?1 AND state IN ('fetching', 'cutting', 'storing')",
-            )?;
-            if update.execute([id.to_string()])? == 0 {
-                return Ok(None);
-            }
-            events::about_clip(connection, now, Kind::Requeued, &id.to_string()).map(Some)
-        })
-        .await
-    }
-
-    /// After a start: clips that were running are queued again once; those interrupted a second time fail. Returns how many of each.
-    ///
-    /// # Errors
-    /// When the index does not do it.
-    pub async fn recover(
-        &self,
-        now: Timestamp,
-        failure: Failure,
-    ) -> Result<(usize, usize), IndexError> {
-        self.write(move |connection| {
-            let mut running = connection
-                .prepare_cached("SELECT id, attempts FROM clips WHERE state IN ('fetching', 'cutting', 'storing')")?;
-            let rows = running.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?)))?;
-            let rows: Vec<(String, u32)> = rows.collect::<Result<_, _>>()?;
-            let mut count = (0, 0);
-            for (id, attempts) in rows {
-                if attempts < 2 {
-                    connection.execute("UPDATE clips SET state = 'queued' WHERE id = ?1", [&id])?;
-                    events::about_clip(connection, now, Kind::Requeued, &id)?;
-                    count.0 += 1;
-                } else {
-                    connection.execute(
-                        "UPDATE clips SET state = 'failed', failure = ?2, finished_at = ?3 WHERE id = ?1",
-                        params![id, json(&failure)?, now.0],
-                    )?;
-                    let entry = Entry {
-                        kind: Kind::Failed,
-                        subject: &id,
-                        data: serde_json::json!({}),
-                        duration_ms: None,
-                        error: Some(&failure.code),
-                    };
-                    events::append(connection, now, &entry)?;
-                    count.1 += 1;
-                }
-            }
-            Ok(count)
-        })
-        .await
-    }
-
     /// Expires a ready clip whose time has come and that is not pinned; `None` otherwise.
     ///
     /// # Errors
@@ -431,29 +183,6 @@ impl Index {
         .await
     }
 
-    /// What waits and runs.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub async fn load(&self) -> Result<Load, IndexError> {
-        self.read(|connection| {
-            let mut query = connection.prepare_cached(
-                "SELECT (SELECT count(*) FROM clips WHERE state = 'queued'),
-                        (SELECT count(*) FROM clips WHERE state IN ('fetching', 'cutting', 'storing')),
-                        (SELECT coalesce(sum(estimate), 0) FROM clips WHERE state IN ('queued', 'fetching', 'cutting', 'storing'))",
-            )?;
-            let load = query.query_row([], |row| {
-                Ok(Load {
-                    queued: row.get(0)?,
-                    running: row.get(1)?,
-                    reserved: row.get(2)?,
-                })
-            })?;
-            Ok(load)
-        })
-        .await
-    }
-
     /// How many clips are in each state.
     ///
     /// # Errors
@@ -473,76 +202,7 @@ impl Index {
     }
 }
 
-fn submit(
-    connection: &Connection,
-    now: Timestamp,
-    submission: &Submission,
-    queue_limit: u32,
-) -> Result<Submitted, IndexError> {
-    if let Some((key, body)) = &submission.idempotency {
-        let mut known = connection.prepare_cached(
-            "SELECT body_hash, clip_id FROM idempotency WHERE visitor = ?1 AND key = ?2",
-        )?;
-        let known: Option<(String, String)> = known
-            .query_row([&submission.visitor, key], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .optional()?;
-        if let Some((known_body, id)) = known {
-            if known_body != *body {
-                return Ok(Submitted::KeyReused);
-            }
-            if let Some(clip) = find(connection, parse_id(&id)?)? {
-                return Ok(Submitted::Known(clip));
-            }
-        }
-    }
-    let mut waiting =
-        connection.prepare_cached("SELECT count(*) FROM clips WHERE state = 'queued'")?;
-    let waiting: u64 = waiting.query_row([], |row| row.get(0))?;
-    if waiting >= u64::from(queue_limit) {
-        return Ok(Submitted::QueueFull(waiting));
-    }
-    let id = submission.id.to_string();
-    let mut insert = connection.prepare_cached(&format!(
-        "INSERT INTO clips (id, state, title, recipe, visitor, estimate, created_at, queued_at)
-         VALUES (?1, 'queued', ?2, ?3, ?4, ?5, ?6, ?6) RETURNING {COLUMNS}"
-    ))?;
-    let row = params![
-        id,
-        submission.title,
-        json(&submission.recipe)?,
-        submission.visitor,
-        i64::try_from(submission.estimate).unwrap_or(i64::MAX),
-        now.0
-    ];
-    let clip = insert.query_row(row, |row| Ok(clip_of(row)))??;
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO segments (clip_id, place, start_us, end_us) VALUES (?1, ?2, ?3, ?4)",
-    )?;
-    for (place, segment) in submission.recipe.segments.iter().enumerate() {
-        insert.execute(params![
-            id,
-            place as i64,
-            segment.start.micros(),
-            segment.end.micros()
-        ])?;
-    }
-    if let Some((key, body)) = &submission.idempotency {
-        let mut insert = connection.prepare_cached(
-            "INSERT OR REPLACE INTO idempotency (visitor, key, body_hash, clip_id, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?;
-        insert.execute(params![submission.visitor, key, body, id, now.0])?;
-    }
-    let seq = events::about_clip(connection, now, Kind::Submitted, &id)?;
-    Ok(Submitted::New {
-        clip,
-        position: waiting + 1,
-        seq,
-    })
-}
-
-fn find(connection: &Connection, id: ClipId) -> Result<Option<Clip>, IndexError> {
+pub(super) fn find(connection: &Connection, id: ClipId) -> Result<Option<Clip>, IndexError> {
     let mut query =
         connection.prepare_cached(&format!("SELECT {COLUMNS} FROM clips WHERE id = ?1"))?;
     query
@@ -560,7 +220,7 @@ fn position(connection: &Connection, id: ClipId) -> Result<u64, IndexError> {
     Ok(query.query_row([id.to_string()], |row| row.get(0))?)
 }
 
-fn clip_of(row: &Row<'_>) -> Result<Clip, IndexError> {
+pub(super) fn clip_of(row: &Row<'_>) -> Result<Clip, IndexError> {
     let stored = |column: usize| -> Result<Option<String>, rusqlite::Error> { row.get(column) };
     Ok(Clip {
         id: parse_id(&row.get::<_, String>(0)?)?,
@@ -580,7 +240,7 @@ fn clip_of(row: &Row<'_>) -> Result<Clip, IndexError> {
     })
 }
 
-fn parse_id(text: &str) -> Result<ClipId, IndexError> {
+pub(super) fn parse_id(text: &str) -> Result<ClipId, IndexError> {
     text.parse()
         .map_err(|_| IndexError::Corrupt(format!("clip id {text}")))
 }
@@ -590,239 +250,10 @@ fn parse_state(text: &str) -> Result<State, IndexError> {
         .map_err(|()| IndexError::Corrupt(format!("state {text}")))
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Result<String, IndexError> {
+pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String, IndexError> {
     serde_json::to_string(value).map_err(|error| IndexError::Corrupt(error.to_string()))
 }
 
 fn unjson<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, IndexError> {
     serde_json::from_str(text).map_err(|error| IndexError::Corrupt(error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::recipe::Limits;
-    use crate::seconds::Seconds;
-
-    fn index() -> (tempfile::TempDir, Index) {
-        let dir = tempfile::tempdir().unwrap();
-        let index = Index::open(&dir.path().join("index.db"), 2).unwrap();
-        (dir, index)
-    }
-
-    fn id(number: u16) -> ClipId {
-        format!("0192f0c1-2345-7abc-8def-00000000{number:04x}")
-            .parse()
-            .unwrap()
-    }
-
-    fn submission(number: u16, visitor: &str) -> Submission {
-        let limits = Limits {
-            max_clip: Seconds::from_whole(180),
-            max_segments: 20,
-        };
-        let body = br#"{"url":"https://example.com/v.mp4","start_time":1,"end_time":2}"#;
-        Submission {
-            id: id(number),
-            title: format!("clip {number}"),
-            recipe: Recipe::from_json(body, &limits).unwrap(),
-            visitor: visitor.to_owned(),
-            estimate: 1000,
-            idempotency: None,
-        }
-    }
-
-    async fn submitted(index: &Index, number: u16, visitor: &str) {
-        let outcome = index
-            .submit(
-                Timestamp(i64::from(number)),
-                submission(number, visitor),
-                100,
-            )
-            .await
-            .unwrap();
-        assert!(matches!(outcome, Submitted::New { .. }), "{outcome:?}");
-    }
-
-    async fn claimed(index: &Index, now: i64) -> Option<ClipId> {
-        index
-            .claim(Timestamp(now))
-            .await
-            .unwrap()
-            .map(|(clip, _)| clip.id)
-    }
-
-    #[tokio::test]
-    async fn a_visitor_with_many_clips_does_not_hold_up_the_others() {
-        let (_dir, index) = index();
-        for number in 1..=3 {
-            submitted(&index, number, "busy").await;
-        }
-        submitted(&index, 4, "other").await;
-        submitted(&index, 5, "third").await;
-        let mut order = Vec::new();
-        for now in 10..15 {
-            order.push(claimed(&index, now).await.unwrap());
-        }
-        assert_eq!(order, [id(1), id(4), id(5), id(2), id(3)]);
-        assert_eq!(claimed(&index, 20).await, None);
-    }
-
-    #[tokio::test]
-    async fn a_clip_is_claimed_once_however_many_workers_ask() {
-        let (_dir, index) = index();
-        for number in 1..=20 {
-            submitted(&index, number, "v").await;
-        }
-        let claims: Vec<_> = (0..40)
-            .map(|now| {
-                let index = index.clone();
-                tokio::spawn(async move { claimed(&index, now).await })
-            })
-            .collect();
-        let mut got = Vec::new();
-        for claim in claims {
-            got.extend(claim.await.unwrap());
-        }
-        got.sort_unstable();
-        got.dedup();
-        assert_eq!(got.len(), 20);
-    }
-
-    #[tokio::test]
-    async fn the_same_key_brings_back_the_same_clip_and_another_body_is_told_apart() {
-        let (_dir, index) = index();
-        let keyed = |number, visitor: &str, body: &str| Submission {
-            idempotency: Some(("key".to_owned(), body.to_owned())),
-            ..submission(number, visitor)
-        };
-        let first = index
-            .submit(Timestamp(1), keyed(1, "a", "body"), 100)
-            .await
-            .unwrap();
-        assert!(matches!(first, Submitted::New { position: 1, .. }));
-        let second = index
-            .submit(Timestamp(2), keyed(2, "a", "body"), 100)
-            .await
-            .unwrap();
-        assert!(matches!(second, Submitted::Known(clip) if clip.id == id(1)));
-        let third = index
-            .submit(Timestamp(3), keyed(3, "a", "other"), 100)
-            .await
-            .unwrap();
-        assert!(matches!(third, Submitted::KeyReused));
-        let stranger = index
-            .submit(Timestamp(4), keyed(4, "b", "body"), 100)
-            .await
-            .unwrap();
-        assert!(matches!(stranger, Submitted::New { .. }));
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_takes_no_more() {
-        let (_dir, index) = index();
-        submitted(&index, 1, "a").await;
-        let full = index
-            .submit(Timestamp(2), submission(2, "a"), 1)
-            .await
-            .unwrap();
-        assert!(matches!(full, Submitted::QueueFull(1)));
-    }
-
-    #[tokio::test]
-    async fn interrupted_clips_are_queued_again_once_and_then_fail() {
-        let (_dir, index) = index();
-        let failure = Failure {
-            code: "interrupted".into(),
-            detail: "d".into(),
-            hint: "h".into(),
-        };
-        submitted(&index, 1, "a").await;
-        claimed(&index, 2).await.unwrap();
-        assert_eq!(
-            index.recover(Timestamp(3), failure.clone()).await.unwrap(),
-            (1, 0)
-        );
-        claimed(&index, 4).await.unwrap();
-        assert_eq!(index.recover(Timestamp(5), failure).await.unwrap(), (0, 1));
-        let (clip, _) = index.clip(id(1)).await.unwrap().unwrap();
-        assert_eq!(
-            (clip.state, clip.failure.unwrap().code.as_str()),
-            (State::Failed, "interrupted")
-        );
-    }
-
-    #[tokio::test]
-    async fn a_clip_given_back_at_shutdown_keeps_its_attempts() {
-        let (_dir, index) = index();
-        submitted(&index, 1, "a").await;
-        claimed(&index, 2).await.unwrap();
-        index.give_back(Timestamp(3), id(1)).await.unwrap().unwrap();
-        let (clip, position) = index.clip(id(1)).await.unwrap().unwrap();
-        assert_eq!(
-            (clip.state, clip.attempts, position),
-            (State::Queued, 0, Some(1))
-        );
-    }
-
-    #[tokio::test]
-    async fn a_cancelled_clip_never_becomes_ready() {
-        let (_dir, index) = index();
-        submitted(&index, 1, "a").await;
-        claimed(&index, 2).await.unwrap();
-        index
-            .advance(Timestamp(3), id(1), State::Fetching, State::Cutting)
-            .await
-            .unwrap()
-            .unwrap();
-        index
-            .settle(Timestamp(4), id(1), None)
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            index
-                .advance(Timestamp(5), id(1), State::Cutting, State::Storing)
-                .await
-                .unwrap(),
-            None
-        );
-        assert_eq!(index.settle(Timestamp(6), id(1), None).await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn lists_go_on_where_the_last_page_ended() {
-        let (_dir, index) = index();
-        for number in 1..=5 {
-            submitted(&index, number, "a").await;
-        }
-        let page = |before| Filter {
-            limit: 2,
-            before,
-            ..Filter::default()
-        };
-        let ids = |clips: Vec<(Clip, Option<u64>)>| {
-            clips
-                .into_iter()
-                .map(|(clip, _)| clip.id)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(ids(index.clips(page(None)).await.unwrap()), [id(5), id(4)]);
-        assert_eq!(
-            ids(index.clips(page(Some(id(4)))).await.unwrap()),
-            [id(3), id(2)]
-        );
-        let named = Filter {
-            limit: 9,
-            text: Some("CLIP 3".into()),
-            ..Filter::default()
-        };
-        assert_eq!(ids(index.clips(named).await.unwrap()), [id(3)]);
-        let ready = Filter {
-            limit: 9,
-            state: Some(State::Ready),
-            ..Filter::default()
-        };
-        assert!(index.clips(ready).await.unwrap().is_empty());
-    }
 }

@@ -1,6 +1,7 @@
 //! Owns the one way out: a loopback proxy that every sidecar and fetch goes through, and the leases that open it.
 //! It never fetches on its own account, never lets a connection outlive its lease, and never serves one without.
 
+mod head;
 mod policy;
 mod proxy;
 
