@@ -10,6 +10,7 @@ pub mod health;
 pub mod openapi;
 pub mod pages;
 pub mod visitor;
+
 use std::time::Instant;
 
 use actix_web::body::MessageBody;

@@ -5,6 +5,7 @@ pub mod clips;
 pub mod events;
 pub mod queue;
 pub mod records;
+
 use std::path::Path;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
