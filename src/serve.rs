@@ -197,6 +197,8 @@ fn serve(
         .max_connections(2048)
         .client_request_timeout(Duration::from_secs(15))
         .keep_alive(Duration::from_secs(30))
+        // Else the last short segment of an answer waits for the visitor to acknowledge the one before.
+        .tcp_nodelay(true)
         .shutdown_timeout(5)
         .disable_signals()
         .listen(listener)?;
