@@ -1,0 +1,110 @@
+//! Memory of a process and all its descendants, from /proc.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+
+/// How often a watched tree is looked at.
+const EVERY: Duration = Duration::from_millis(50);
+
+/// Bytes. `pss` counts a page that n processes share as 1/n of a page in each, `rss` counts it whole in each.
+#[derive(Clone, Copy, Default)]
+pub struct Memory {
+    pub pss: u64,
+    pub rss: u64,
+}
+
+impl Memory {
+    pub fn larger(self) -> u64 {
+        self.pss.max(self.rss)
+    }
+
+    /// Each of the two at its highest.
+    pub fn highest(self, other: Memory) -> Memory {
+        Memory {
+            pss: self.pss.max(other.pss),
+            rss: self.rss.max(other.rss),
+        }
+    }
+}
+
+/// Memory of one process.
+pub fn memory(pid: u32) -> Outcome<Memory> {
+    let field = |file: &str, name: &str| -> Outcome<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/{file}"))?;
+        let kilobytes = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .and_then(|rest| rest.split_whitespace().next())
+            .ok_or_else(|| format!("{name} is not in {file}"))?;
+        Ok(kilobytes.parse::<u64>()? * 1024)
+    };
+    Ok(Memory {
+        pss: field("smaps_rollup", "Pss:")?,
+        rss: field("status", "VmRSS:")?,
+    })
+}
+
+/// The process and all its descendants; those that end meanwhile count nothing.
+fn of_tree(pid: u32) -> Memory {
+    let mut sum = memory(pid).unwrap_or_default();
+    for child in children(pid) {
+        let below = of_tree(child);
+        sum.pss += below.pss;
+        sum.rss += below.rss;
+    }
+    sum
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
+        .flat_map(|list| {
+            list.split_whitespace()
+                .filter_map(|child| child.parse().ok())
+                .collect::<Vec<u32>>()
+        })
+        .collect()
+}
+
+/// Looks at a tree until it is asked for the peaks.
+pub struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<(Memory, usize)>,
+}
+
+impl Watch {
+    pub fn start(pid: u32) -> Watch {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let (mut peak, mut looks) = (Memory::default(), 0);
+            let mut due = Instant::now();
+            while !stopped.load(Ordering::SeqCst) {
+                peak = peak.highest(of_tree(pid));
+                looks += 1;
+                due += EVERY;
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+            (peak, looks)
+        });
+        Watch { stop, thread }
+    }
+
+    /// The peaks, and how often the tree was looked at.
+    pub fn peaks(self) -> Outcome<(Memory, usize)> {
+        self.stop.store(true, Ordering::SeqCst);
+        let (peak, looks) = self.thread.join().map_err(|_| "the watch broke")?;
+        if peak.pss == 0 || peak.rss == 0 {
+            return Err("the memory of the tree could not be read".into());
+        }
+        Ok((peak, looks))
+    }
+}
