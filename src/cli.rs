@@ -239,6 +239,7 @@ impl From<CutError> for Trouble {
                 }
                 MediaError::Engine(_)
                 | MediaError::Check(_)
+                | MediaError::Splice(_)
                 | MediaError::Deadline
                 | MediaError::Stopped
                 | MediaError::Io(_) => Exit::Failed,

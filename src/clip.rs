@@ -132,6 +132,8 @@ impl FromStr for State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
+    /// Exact, most frames untouched.
+    Splice,
     /// Exact, every frame encoded anew.
     Encode,
     /// Packets as they are, from a keyframe on.
@@ -142,6 +144,7 @@ impl Method {
     /// The word used in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Method::Splice => "splice",
             Method::Encode => "encode",
             Method::Copy => "copy",
         }
@@ -154,6 +157,9 @@ pub struct Outcome {
     pub method: Method,
     /// Why this method, in one word.
     pub reason: String,
+    /// Why the splice that was tried first was discarded; the clip is exact all the same.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fallback: Option<String>,
     /// Where the clip really starts and ends in the source, in seconds.
     #[schema(value_type = f64)]
     pub start: Seconds,

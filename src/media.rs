@@ -10,6 +10,7 @@ pub mod poster;
 
 pub mod probe;
 pub mod sidecar;
+pub mod splice;
 pub mod window;
 use std::path::PathBuf;
 
@@ -88,6 +89,8 @@ pub enum MediaError {
     Truncated { got: Seconds, said: Seconds },
     #[error("the finished clip did not pass its check: {0}")]
     Check(String),
+    #[error("the parts of the clip do not fit together: {0}")]
+    Splice(String),
     #[error("the cut took longer than it may")]
     Deadline,
     #[error("ffmpeg could not make this clip")]
@@ -113,6 +116,7 @@ impl MediaError {
             MediaError::NoFrames => "clip_empty",
             MediaError::Truncated { .. } => "source_truncated",
             MediaError::Check(_) => "cut_check",
+            MediaError::Splice(_) => "cut_failed",
             MediaError::Deadline => "cut_timeout",
             MediaError::Engine(SidecarError::Missing { .. }) => "program_missing",
             MediaError::Engine(_) => "cut_failed",
@@ -135,7 +139,9 @@ impl MediaError {
             MediaError::Range(_) => "Choose times within the source.",
             MediaError::NoFrames => "Choose a longer stretch.",
             MediaError::Truncated { .. } => "The source is incomplete; use another copy of it.",
-            MediaError::Check(_) => "Try again; if it happens again, report this source.",
+            MediaError::Check(_) | MediaError::Splice(_) => {
+                "Try again; if it happens again, report this source."
+            }
             MediaError::Deadline => "Choose a shorter stretch or a smaller height.",
             MediaError::Engine(SidecarError::Missing { .. }) => {
                 "Install ffmpeg; `meme-maker doctor` says more."
@@ -146,6 +152,27 @@ impl MediaError {
             MediaError::Stopped => "Start it again when you like.",
             MediaError::NoSpace => "Make room on the disk and try again.",
             MediaError::Io(_) => "Check the data directory with `meme-maker doctor`.",
+        }
+    }
+
+    /// Whether another method may do better: the cut itself went wrong, not the world around it.
+    fn is_about_the_cut(&self) -> bool {
+        match self {
+            MediaError::Check(_)
+            | MediaError::Splice(_)
+            | MediaError::Engine(_)
+            | MediaError::Io(_) => true,
+            MediaError::Unsupported(_)
+            | MediaError::NoVideo
+            | MediaError::TooLarge
+            | MediaError::Unreachable(_)
+            | MediaError::Timeout
+            | MediaError::Range(_)
+            | MediaError::NoFrames
+            | MediaError::Truncated { .. }
+            | MediaError::Deadline
+            | MediaError::Stopped
+            | MediaError::NoSpace => false,
         }
     }
 
@@ -191,6 +218,24 @@ impl MediaError {
     }
 }
 
+/// Cuts by the plan's method and checks what came out; with the seconds that the cut took.
+async fn cut_and_check(
+    bench: &Bench<'_>,
+    windows: &[window::Window],
+    plan: &plan::Plan,
+    recipe: &Recipe,
+    path: &std::path::Path,
+) -> Result<(check::Checked, f64), MediaError> {
+    let began = std::time::Instant::now();
+    match plan.method {
+        Method::Splice => splice::splice(bench, windows, plan, path).await?,
+        Method::Encode => encode::encode(bench, windows, plan, recipe, path).await?,
+        Method::Copy => copy::copy(bench, windows, plan, path).await?,
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    Ok((check::check(bench, windows, plan, path).await?, seconds))
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Reading,
@@ -207,6 +252,10 @@ pub struct Made {
     pub start: Seconds,
     pub end: Seconds,
     pub truncated: bool,
+    /// Why the splice that was tried first was discarded.
+    pub fallback: Option<String>,
+    /// Frames taken over bit for bit.
+    pub frames_copied: u64,
     pub checked: check::Checked,
     pub seconds: Spent,
 }
@@ -229,15 +278,25 @@ pub async fn make(
     recipe: &Recipe,
 ) -> Result<Made, MediaError> {
     let started = std::time::Instant::now();
-    let plan = plan::plan(windows, recipe)?;
+    let mut plan = plan::plan(windows, recipe, bench.engine.max_height)?;
     let planned = started.elapsed().as_secs_f64();
     let path = bench.dir.join("clip.mp4");
-    match plan.method {
-        Method::Encode => encode::encode(bench, windows, &plan, recipe, &path).await?,
-        Method::Copy => copy::copy(bench, windows, &plan, &path).await?,
+    let mut fallback = None;
+    let mut checked = cut_and_check(bench, windows, &plan, recipe, &path).await;
+    if plan.method == Method::Splice
+        && let Err(error) = &checked
+        && error.is_about_the_cut()
+    {
+        // The careful way always remains.
+        tracing::warn!(error = %error, "the splice was discarded; the clip is encoded instead");
+        metrics::counter!("meme_maker_splice_fallbacks_total", "reason" => error.code())
+            .increment(1);
+        fallback = Some(error.to_string());
+        plan = plan::encoded(windows, recipe, "fallback")?;
+        checked = cut_and_check(bench, windows, &plan, recipe, &path).await;
     }
-    let encoded = started.elapsed().as_secs_f64();
-    let checked = check::check(bench, windows, &plan, &path).await?;
+    let (checked, encoded) = checked?;
+    let encoded = planned + encoded;
     let poster = poster::poster(bench, &path).await?;
     bench.progress.send_replace(0.98);
     Ok(Made {
@@ -248,6 +307,8 @@ pub async fn make(
         start: plan.start,
         end: plan.end,
         truncated: plan.truncated,
+        fallback,
+        frames_copied: plan.copied(),
         checked,
         seconds: Spent {
             plan: planned,

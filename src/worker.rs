@@ -216,13 +216,11 @@ async fn publish(app: &App, clip: &Clip, made: &Made, bytes_fetched: u64) -> Res
 
 fn outcome(made: &Made, sha256: String, bytes_fetched: u64) -> Outcome {
     let checked = &made.checked;
-    let copied = match made.method {
-        crate::clip::Method::Encode => 0,
-        crate::clip::Method::Copy => checked.frames,
-    };
+    let copied = made.frames_copied;
     Outcome {
         method: made.method,
         reason: made.reason.to_owned(),
+        fallback: made.fallback.clone(),
         start: made.start,
         end: made.end,
         truncated: made.truncated,

@@ -222,6 +222,7 @@ async fn bar(mut changed: watch::Receiver<f64>) {
 
 fn summary(target: &Path, made: &Made) -> String {
     let how = match made.method {
+        Method::Splice => format!("exact, {} of them untouched", made.frames_copied),
         Method::Encode => "exact".to_owned(),
         Method::Copy => format!("fast, really starts at {} s", made.start),
     };
@@ -238,10 +239,7 @@ fn summary(target: &Path, made: &Made) -> String {
 
 fn json(target: &Path, made: &Made, bytes: u64, fetch: f64) -> serde_json::Value {
     let checked = &made.checked;
-    let copied = match made.method {
-        Method::Encode => 0,
-        Method::Copy => checked.frames,
-    };
+    let copied = made.frames_copied;
     let round = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
     let spent = made.seconds;
     serde_json::json!({
@@ -250,6 +248,7 @@ fn json(target: &Path, made: &Made, bytes: u64, fetch: f64) -> serde_json::Value
         "reason": made.reason,
         "start": made.start,
         "end": made.end,
+        "fallback": made.fallback,
         "truncated": made.truncated,
         "duration": checked.duration,
         "frames": checked.frames,
@@ -265,8 +264,8 @@ fn json(target: &Path, made: &Made, bytes: u64, fetch: f64) -> serde_json::Value
         "seconds": {
             "fetch": round(fetch),
             "plan": round(spent.plan),
-            "encode": round(spent.encode),
-            "splice": 0.0,
+            "encode": if made.method == Method::Splice { 0.0 } else { round(spent.encode) },
+            "splice": if made.method == Method::Splice { round(spent.encode) } else { 0.0 },
             "check": round(spent.check),
             "total": round(fetch + spent.plan + spent.encode + spent.check),
         },

@@ -118,15 +118,24 @@ fn graph(windows: &[Window], plan: &Plan, look: &str) -> String {
         graph.push_str(&format!("{inputs}interleave=nb_inputs={count},{look}[v]"));
     }
     if plan.sound {
-        for (number, (window, piece)) in windows.iter().zip(&plan.pieces).enumerate() {
-            graph.push_str(&sound_piece(window, piece, number, count));
-        }
+        graph.push(';');
+        graph.push_str(&sound_graph(windows, plan));
+    }
+    graph
+}
+
+/// The graph of the sound alone: `[a]` from all windows.
+pub fn sound_graph(windows: &[Window], plan: &Plan) -> String {
+    let count = windows.len();
+    let pieces = windows.iter().zip(&plan.pieces).enumerate();
+    let mut graph: String = pieces
+        .map(|(number, (window, piece))| sound_piece(window, piece, number, count))
+        .collect();
+    if count == 1 {
+        graph.push_str("[a0]anull[a]");
+    } else {
         let inputs: String = (0..count).map(|number| format!("[a{number}]")).collect();
-        if count == 1 {
-            graph.push_str(";[a0]anull[a]");
-        } else {
-            graph.push_str(&format!(";{inputs}concat=n={count}:v=0:a=1[a]"));
-        }
+        graph.push_str(&format!("{inputs}concat=n={count}:v=0:a=1[a]"));
     }
     graph
 }
@@ -139,10 +148,10 @@ fn sound_piece(window: &Window, piece: &Piece, number: usize, count: usize) -> S
     let length = end - start;
     let filling = "aresample=async=1:first_pts=0:min_hard_comp=0.004";
     let Some(track) = &window.audio else {
-        return format!(";anullsrc=r=48000:cl=stereo:d={length}[a{number}]");
+        return format!("anullsrc=r=48000:cl=stereo:d={length}[a{number}];");
     };
     if track.packets.is_empty() {
-        return format!(";anullsrc=r=48000:cl=stereo:d={length}[a{number}]");
+        return format!("anullsrc=r=48000:cl=stereo:d={length}[a{number}];");
     }
     let fitted = if count == 1 {
         String::new()
@@ -150,7 +159,7 @@ fn sound_piece(window: &Window, piece: &Piece, number: usize, count: usize) -> S
         format!(",apad=whole_dur={length},atrim=end={length}")
     };
     format!(
-        ";[{number}:a:0]atrim=start={start}:end={end},asetpts=PTS-{start}/TB,{filling}{fitted}[a{number}]"
+        "[{number}:a:0]atrim=start={start}:end={end},asetpts=PTS-{start}/TB,{filling}{fitted}[a{number}];"
     )
 }
 
@@ -168,7 +177,7 @@ fn look(video: &Video, shown_height: u32, most: u32) -> String {
 }
 
 /// Sound as every player takes it: AAC, at most stereo, at a rate that MP4 players know.
-fn sound(window: &Window) -> Vec<OsString> {
+pub fn sound(window: &Window) -> Vec<OsString> {
     let (channels, rate) = window
         .probe
         .audio

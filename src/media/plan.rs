@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::MediaError;
 use super::packets::Track;
+use super::splice::bitstream::Bitstream;
 use super::window::Window;
 use crate::clip::Method;
 use crate::recipe::{Mode, Recipe};
@@ -35,6 +36,9 @@ pub struct Piece {
     pub until: i64,
     /// What is copied: numbers of the window's video packets in decoding order. Empty when nothing is.
     pub packets: Range<usize>,
+    /// How many of the first and of the last frames are encoded.
+    pub head: usize,
+    pub tail: usize,
 }
 
 impl Piece {
@@ -55,6 +59,38 @@ impl Piece {
 }
 
 impl Plan {
+    /// How many frames are taken over bit for bit.
+    pub fn copied(&self) -> u64 {
+        self.pieces
+            .iter()
+            .map(|piece| (piece.frames.len() - piece.head - piece.tail) as u64)
+            .sum()
+    }
+
+    /// Where what is encoded meets what is copied, and where segments meet, in ticks from the clip's beginning.
+    pub fn joints(&self) -> Vec<i64> {
+        let mut offset = 0;
+        let mut joints = Vec::new();
+        for piece in &self.pieces {
+            let place = |number: usize| {
+                piece
+                    .frames
+                    .get(number)
+                    .map(|pts| pts - piece.first() + offset)
+            };
+            let tail = piece.frames.len() - piece.tail;
+            joints.extend(
+                [Some(offset), place(piece.head), place(tail)]
+                    .into_iter()
+                    .flatten()
+                    .filter(|joint| *joint > 0),
+            );
+            offset += piece.length();
+        }
+        joints.dedup();
+        joints
+    }
+
     /// Presentation times of all frames of the clip, in ticks from its beginning.
     pub fn times(&self) -> Vec<i64> {
         let mut offset = 0;
@@ -70,133 +106,268 @@ impl Plan {
 /// Decimal times are rounded: a frame this close to a boundary lies on it.
 const TOLERANCE: Seconds = Seconds::from_micros(1_000);
 
-/// Plans a clip. `windows` has one window per segment of the recipe, in its order.
+/// Above this share of frames to be encoded a splice saves too little for what it may cost.
+const WORTH: f64 = 0.7;
+
+/// Plans a clip. `windows` has one window per segment of the recipe, in its order; pictures taller than `max_height` are scaled.
 ///
 /// # Errors
 /// `clip_empty` when a segment has no frame.
-pub fn plan(windows: &[Window], recipe: &Recipe) -> Result<Plan, MediaError> {
-    let first_window = windows.first().ok_or(MediaError::NoFrames)?;
-    let (method, reason) = method(first_window, recipe);
+pub fn plan(windows: &[Window], recipe: &Recipe, max_height: u32) -> Result<Plan, MediaError> {
+    match recipe.mode {
+        Mode::Exact => match splice_pieces(windows, recipe, max_height)? {
+            Ok(pieces) => Ok(assemble(windows, recipe, Method::Splice, "exact", pieces)),
+            Err(reason) => encoded(windows, recipe, reason),
+        },
+        Mode::Fast
+            if windows
+                .iter()
+                .all(|window| plays_everywhere(window, recipe)) =>
+        {
+            let pieces = windows.iter().map(copied_piece).collect::<Result<_, _>>()?;
+            Ok(assemble(windows, recipe, Method::Copy, "fast", pieces))
+        }
+        Mode::Fast => encoded(windows, recipe, "codec"),
+    }
+}
+
+/// Plans a clip by encoding, which is always possible.
+///
+/// # Errors
+/// `clip_empty` when a segment has no frame.
+pub fn encoded(
+    windows: &[Window],
+    recipe: &Recipe,
+    reason: &'static str,
+) -> Result<Plan, MediaError> {
     let pieces = windows
         .iter()
-        .map(|window| piece(window, method))
-        .collect::<Result<Vec<_>, _>>()?;
-    let sound = !recipe.mute
-        && windows
-            .iter()
-            .zip(&pieces)
-            .any(|(window, piece)| sounds(window, piece));
-    let start = pieces.first().map(|piece| first_window.time(piece.first()));
-    let end = windows
-        .last()
-        .zip(pieces.last())
+        .map(encoded_piece)
+        .collect::<Result<_, _>>()?;
+    Ok(assemble(windows, recipe, Method::Encode, reason, pieces))
+}
+
+fn assemble(
+    windows: &[Window],
+    recipe: &Recipe,
+    method: Method,
+    reason: &'static str,
+    pieces: Vec<Piece>,
+) -> Plan {
+    let pairs = || windows.iter().zip(&pieces);
+    let sound = !recipe.mute && pairs().any(|(window, piece)| sounds(window, piece));
+    let start = pairs()
+        .next()
+        .map(|(window, piece)| window.time(piece.first()));
+    let end = pairs()
+        .next_back()
         .map(|(window, piece)| window.time(piece.until));
     // A frame's length of slack: the last frame rarely ends where the wanted end is.
-    let truncated = windows.iter().zip(&pieces).any(|(window, piece)| {
+    let truncated = pairs().any(|(window, piece)| {
         let frame = piece.length() / piece.frames.len().max(1) as i64;
         window.time(piece.until + frame) + TOLERANCE < window.segment.end
     });
-    Ok(Plan {
+    Plan {
         method,
         reason,
-        pieces,
         start: start.unwrap_or_default(),
         end: end.unwrap_or_default(),
         truncated,
         sound,
+        pieces,
+    }
+}
+
+/// The frames wanted from a window: presentation times of all with `start <= pts < end`, rising, and where the last one ends.
+fn wanted(window: &Window) -> Result<(Vec<i64>, i64), MediaError> {
+    let from = window.ticks(window.segment.start - TOLERANCE);
+    let to = window.ticks(window.segment.end - TOLERANCE);
+    let times = window.video.times();
+    let frames: Vec<i64> = times
+        .iter()
+        .copied()
+        .filter(|pts| *pts >= from && *pts < to)
+        .collect();
+    let last = frames.last().copied().ok_or(MediaError::NoFrames)?;
+    let until = next_frame(&window.video, &times, last)
+        .min(window.ticks(window.segment.end))
+        .max(last + 1);
+    Ok((frames, until))
+}
+
+/// When the frame after `last` is shown, or where `last` ends if there is none.
+fn next_frame(track: &Track, times: &[i64], last: i64) -> i64 {
+    times
+        .iter()
+        .copied()
+        .find(|pts| *pts > last)
+        .unwrap_or_else(|| last + own_duration(track, last))
+}
+
+fn encoded_piece(window: &Window) -> Result<Piece, MediaError> {
+    let (frames, until) = wanted(window)?;
+    Ok(Piece {
+        head: frames.len(),
+        tail: 0,
+        packets: 0..0,
+        frames,
+        until,
     })
 }
 
-fn method(window: &Window, recipe: &Recipe) -> (Method, &'static str) {
-    if recipe.mode == Mode::Exact {
-        return (Method::Encode, "exact");
-    }
-    let plays_everywhere = window.video.codec == "h264"
+/// Whether a fast cut may copy: H.264 and AAC or MP3, which every player knows.
+fn plays_everywhere(window: &Window, recipe: &Recipe) -> bool {
+    let sound = window.audio.as_ref().filter(|_| !recipe.mute);
+    window.video.codec == "h264"
         && matches!(
             window.probe.video.pixel_format.as_str(),
             "yuv420p" | "yuvj420p"
         )
-        && (recipe.mute
-            || window
-                .audio
-                .as_ref()
-                .is_none_or(|track| matches!(track.codec.as_str(), "aac" | "mp3")));
-    if plays_everywhere {
-        (Method::Copy, "fast")
-    } else {
-        (Method::Encode, "codec")
-    }
+        && sound.is_none_or(|track| matches!(track.codec.as_str(), "aac" | "mp3"))
 }
 
-fn piece(window: &Window, method: Method) -> Result<Piece, MediaError> {
-    let from = window.ticks(window.segment.start - TOLERANCE);
-    let to = window.ticks(window.segment.end - TOLERANCE);
-    let times = window.video.times();
-    let first = *times
-        .iter()
-        .find(|pts| **pts >= from && **pts < to)
-        .ok_or(MediaError::NoFrames)?;
-    let (frames, packets) = match method {
-        Method::Encode => (
-            times
-                .iter()
-                .copied()
-                .filter(|pts| *pts >= first && *pts < to)
-                .collect(),
-            0..0,
-        ),
-        Method::Copy => copied(&window.video, first, to),
-    };
-    let last: i64 = frames.last().copied().ok_or(MediaError::NoFrames)?;
-    let natural = times
-        .iter()
-        .copied()
-        .find(|pts| *pts > last)
-        .unwrap_or_else(|| last + own_duration(&window.video, last));
-    let until = match method {
-        // A copied frame lasts as long as it lasts in the source.
-        Method::Copy => natural,
-        Method::Encode => natural.min(window.ticks(window.segment.end)).max(last + 1),
-    };
-    Ok(Piece {
-        frames,
-        until,
-        packets,
-    })
-}
-
-/// The frames and packets of a fast cut: from the keyframe at or before `first` to the first clean boundary that leaves no wanted
-/// frame out. At a clean boundary everything decoded before is shown before everything decoded after.
-fn copied(track: &Track, first: i64, to: i64) -> (Vec<i64>, Range<usize>) {
+/// A fast cut: from the keyframe at or before the start to the first clean boundary that leaves no wanted frame out.
+fn copied_piece(window: &Window) -> Result<Piece, MediaError> {
+    let track = &window.video;
+    let (frames, _) = wanted(window)?;
+    let (first, last) = (frames[0], frames[frames.len() - 1]);
     let key = keyframe_before(track, first);
     let begin = track
         .packets
         .iter()
         .position(|packet| packet.key && packet.pts == key)
         .unwrap_or(0);
-    let behind = &track.packets[begin..];
-    let wanted = behind
+    let clean = clean_boundaries(track);
+    let least = track
+        .packets
         .iter()
-        .rposition(|packet| packet.pts < to)
-        .map_or(1, |last| last + 1);
-    let clean = |end: &usize| {
-        let shown = behind[..*end].iter().map(|packet| packet.pts).max();
-        let next = behind[*end..].iter().map(|packet| packet.pts).min();
-        next.is_none_or(|next| Some(next) > shown)
-    };
-    let end = (wanted..=behind.len()).find(clean).unwrap_or(behind.len());
+        .rposition(|packet| packet.pts <= last)
+        .map_or(begin + 1, |place| place + 1);
+    let end = (least..=track.packets.len())
+        .find(|place| clean[*place])
+        .unwrap_or(track.packets.len());
     // Pictures that follow the keyframe but are shown before it need what came before it.
-    let mut frames: Vec<i64> = behind[..end]
+    let mut frames: Vec<i64> = track.packets[begin..end]
         .iter()
         .map(|packet| packet.pts)
         .filter(|pts| *pts >= key)
         .collect();
     frames.sort_unstable();
-    (frames, begin..begin + end)
+    let last = frames.last().copied().ok_or(MediaError::NoFrames)?;
+    let until = next_frame(track, &track.times(), last);
+    Ok(Piece {
+        frames,
+        until,
+        packets: begin..end,
+        head: 0,
+        tail: 0,
+    })
+}
+
+/// The pieces of a splice, or why there is none, in one word.
+fn splice_pieces(
+    windows: &[Window],
+    recipe: &Recipe,
+    max_height: u32,
+) -> Result<Result<Vec<Piece>, &'static str>, MediaError> {
+    let mut pieces = Vec::new();
+    let mut stream: Option<&Bitstream> = None;
+    for window in windows {
+        let shown = window.probe.shown_height();
+        if shown > max_height || recipe.height.is_some_and(|height| height < shown) {
+            return Ok(Err("scale"));
+        }
+        let bitstream = match &window.bitstream {
+            Ok(bitstream) => bitstream,
+            Err(unfit) => return Ok(Err(unfit)),
+        };
+        if window.video.time_base.num != 1 {
+            return Ok(Err("ticks"));
+        }
+        if stream.is_some_and(|other| other.configuration != bitstream.configuration) {
+            return Ok(Err("parameters"));
+        }
+        stream = Some(bitstream);
+        match spliced_piece(window, bitstream)? {
+            Some(piece) => pieces.push(piece),
+            None => return Ok(Err("group")),
+        }
+    }
+    let all: usize = pieces.iter().map(|piece| piece.frames.len()).sum();
+    let encoded: usize = pieces.iter().map(|piece| piece.head + piece.tail).sum();
+    if encoded as f64 > WORTH * all as f64 {
+        return Ok(Err("group"));
+    }
+    Ok(Ok(pieces))
+}
+
+/// Head, middle and tail of one segment; `None` when no IDR picture lies inside it.
+fn spliced_piece(window: &Window, bitstream: &Bitstream) -> Result<Option<Piece>, MediaError> {
+    let track = &window.video;
+    let (frames, until) = wanted(window)?;
+    let (first, last) = (frames[0], frames[frames.len() - 1]);
+    let entries = track.packets.iter().zip(&bitstream.idr).enumerate();
+    let begin = entries
+        .filter(|(_, (packet, idr))| **idr && packet.pts >= first)
+        .map(|(place, _)| place)
+        .next();
+    let Some(begin) = begin.filter(|begin| track.packets[*begin].pts <= last) else {
+        return Ok(None);
+    };
+    let entry = track.packets[begin].pts;
+    let clean = clean_boundaries(track);
+    let mut highest = i64::MIN;
+    let mut end = None;
+    for place in begin..track.packets.len() {
+        highest = highest.max(track.packets[place].pts);
+        if highest > last {
+            break;
+        }
+        if clean[place + 1] {
+            end = Some(place + 1);
+        }
+    }
+    // Before an IDR picture nothing is shown that comes after it, so this boundary is clean as well.
+    let (Some(end), true) = (end, clean[begin]) else {
+        return Ok(None);
+    };
+    let copied_last = track.packets[begin..end]
+        .iter()
+        .map(|packet| packet.pts)
+        .max()
+        .unwrap_or(entry);
+    let head = frames.partition_point(|pts| *pts < entry);
+    let tail = frames.len() - frames.partition_point(|pts| *pts <= copied_last);
+    Ok(Some(Piece {
+        frames,
+        until,
+        packets: begin..end,
+        head,
+        tail,
+    }))
+}
+
+/// For each place in decoding order, whether everything before it is shown before everything behind it.
+fn clean_boundaries(track: &Track) -> Vec<bool> {
+    let count = track.packets.len();
+    let mut behind = vec![i64::MAX; count + 1];
+    for place in (0..count).rev() {
+        behind[place] = behind[place + 1].min(track.packets[place].pts);
+    }
+    let mut before = i64::MIN;
+    let mut clean = Vec::with_capacity(count + 1);
+    for (place, behind) in behind.iter().enumerate() {
+        clean.push(before < *behind);
+        before = track
+            .packets
+            .get(place)
+            .map_or(before, |packet| before.max(packet.pts));
+    }
+    clean
 }
 
 /// The keyframe at or before `first`, or the earliest there is.
-fn keyframe_before(track: &Track, first: i64) -> i64 {
+pub fn keyframe_before(track: &Track, first: i64) -> i64 {
     let keys = track
         .packets
         .iter()
@@ -306,6 +477,7 @@ mod tests {
                 packets: sound,
             }),
             shift: Seconds::ZERO,
+            bitstream: Err("codec"),
         }
     }
 
@@ -323,7 +495,7 @@ mod tests {
 
     #[track_caller]
     fn check(start: f64, end: f64, mode: Mode, first: i64, last: i64, count: usize, until: i64) {
-        let plan = plan(&[window(start, end)], &recipe(mode)).unwrap();
+        let plan = plan(&[window(start, end)], &recipe(mode), 1080).unwrap();
         let piece = &plan.pieces[0];
         let got = (piece.first(), piece.last(), piece.frames.len(), piece.until);
         assert_eq!(got, (first, last, count, until), "{start}-{end} {mode:?}");
@@ -344,41 +516,139 @@ mod tests {
     fn fast_starts_at_the_keyframe_at_or_before_the_start() {
         check(1.5, 2.0, Mode::Fast, 1000, 1960, 25, 2000);
         check(2.0, 3.0, Mode::Fast, 2000, 2960, 25, 3000);
-        let plan = plan(&[window(1.5, 2.0)], &recipe(Mode::Fast)).unwrap();
+        let plan = plan(&[window(1.5, 2.0)], &recipe(Mode::Fast), 1080).unwrap();
         assert_eq!(
             (plan.method, plan.start),
             (Method::Copy, Seconds::from_whole(1))
         );
     }
 
+    /// The same window with a stream that may be spliced: every keyframe an IDR picture.
+    fn spliceable(start: f64, end: f64) -> Window {
+        let mut window = window(start, end);
+        window.bitstream = Ok(Bitstream {
+            idr: window
+                .video
+                .packets
+                .iter()
+                .map(|packet| packet.key)
+                .collect(),
+            spare_id: 1,
+            configuration: mp4_atom::Avcc::default(),
+        });
+        window
+    }
+
+    #[track_caller]
+    fn check_splice(start: f64, end: f64, head: usize, copied: u64, tail: usize) {
+        let plan = plan(&[spliceable(start, end)], &recipe(Mode::Exact), 1080).unwrap();
+        let piece = &plan.pieces[0];
+        let got = (plan.method, piece.head, plan.copied(), piece.tail);
+        assert_eq!(got, (Method::Splice, head, copied, tail), "{start}-{end}");
+        // What is copied is shown between head and tail, and nothing else is.
+        let window = spliceable(start, end);
+        let mut shown: Vec<i64> = window.video.packets[piece.packets.clone()]
+            .iter()
+            .map(|packet| packet.pts)
+            .collect();
+        shown.sort_unstable();
+        assert_eq!(shown, piece.frames[head..piece.frames.len() - tail]);
+    }
+
+    #[test]
+    fn a_splice_encodes_up_to_the_next_entry_and_the_last_run_of_b_frames() {
+        check_splice(1.0, 3.0, 0, 50, 0);
+        check_splice(1.5, 4.0, 12, 50, 0);
+        // In decoding order frame 2 comes before frame 1: a clip that ends between them re-encodes what comes after the last clean place.
+        check_splice(1.0, 2.08, 0, 26, 1);
+        check_splice(1.0, 2.12, 0, 28, 0);
+        check_splice(1.96, 4.0, 1, 50, 0);
+        check_splice(0.0, 10.0, 0, 250, 0);
+    }
+
+    #[test]
+    fn joints_are_where_encoded_and_copied_meet() {
+        let plan = plan(
+            &[spliceable(1.52, 3.08), spliceable(5.0, 6.0)],
+            &recipe(Mode::Exact),
+            1080,
+        )
+        .unwrap();
+        assert_eq!(plan.joints(), [480, 1520, 1560]);
+    }
+
+    #[test]
+    fn what_cannot_be_spliced_or_does_not_pay_is_encoded_and_says_why() {
+        let reason = |window: Window, recipe: &Recipe, most| {
+            let plan = plan(&[window], recipe, most).unwrap();
+            (plan.method, plan.reason, plan.copied())
+        };
+        let exact = recipe(Mode::Exact);
+        assert_eq!(
+            reason(spliceable(1.2, 1.8), &exact, 1080),
+            (Method::Encode, "group", 0)
+        );
+        assert_eq!(
+            reason(spliceable(1.04, 2.2), &exact, 1080),
+            (Method::Encode, "group", 0)
+        );
+        assert_eq!(
+            reason(window(1.0, 3.0), &exact, 1080),
+            (Method::Encode, "codec", 0)
+        );
+        assert_eq!(
+            reason(spliceable(1.0, 3.0), &exact, 32),
+            (Method::Encode, "scale", 0)
+        );
+        let small = Recipe {
+            height: Some(32),
+            ..recipe(Mode::Exact)
+        };
+        assert_eq!(
+            reason(spliceable(1.0, 3.0), &small, 1080),
+            (Method::Encode, "scale", 0)
+        );
+        // Keyframes that are no IDR pictures cannot be entered.
+        let mut open = spliceable(1.0, 3.0);
+        if let Ok(bitstream) = &mut open.bitstream {
+            bitstream.idr.fill(false);
+        }
+        assert_eq!(reason(open, &exact, 1080), (Method::Encode, "group", 0));
+    }
+
     #[test]
     fn pictures_that_browsers_do_not_play_are_not_copied() {
         let mut odd = window(1.0, 2.0);
         odd.probe.video.pixel_format = "yuv444p".into();
-        let plan = plan(&[odd], &recipe(Mode::Fast)).unwrap();
+        let plan = plan(&[odd], &recipe(Mode::Fast), 1080).unwrap();
         assert_eq!((plan.method, plan.reason), (Method::Encode, "codec"));
     }
 
     #[test]
     fn segments_follow_each_other_without_a_gap_in_the_order_asked_for() {
-        let plan = plan(&[window(5.0, 5.2), window(1.0, 1.1)], &recipe(Mode::Exact)).unwrap();
+        let plan = plan(
+            &[window(5.0, 5.2), window(1.0, 1.1)],
+            &recipe(Mode::Exact),
+            1080,
+        )
+        .unwrap();
         assert_eq!(plan.times(), [0, 40, 80, 120, 160, 200, 240, 280]);
     }
 
     #[test]
     fn an_end_past_the_source_is_told() {
         assert!(
-            plan(&[window(9.0, 12.0)], &recipe(Mode::Exact))
+            plan(&[window(9.0, 12.0)], &recipe(Mode::Exact), 1080)
                 .unwrap()
                 .truncated
         );
         assert!(
-            !plan(&[window(9.0, 10.0)], &recipe(Mode::Exact))
+            !plan(&[window(9.0, 10.0)], &recipe(Mode::Exact), 1080)
                 .unwrap()
                 .truncated
         );
         assert!(matches!(
-            plan(&[window(11.0, 12.0)], &recipe(Mode::Exact)),
+            plan(&[window(11.0, 12.0)], &recipe(Mode::Exact), 1080),
             Err(MediaError::NoFrames)
         ));
     }
@@ -386,7 +656,7 @@ mod tests {
     #[test]
     fn sound_is_planned_only_where_there_is_some() {
         assert!(
-            plan(&[window(1.0, 2.0)], &recipe(Mode::Exact))
+            plan(&[window(1.0, 2.0)], &recipe(Mode::Exact), 1080)
                 .unwrap()
                 .sound
         );
@@ -397,11 +667,11 @@ mod tests {
             .unwrap()
             .packets
             .retain(|packet| packet.pts > 5 * 48_000);
-        assert!(!plan(&[silent], &recipe(Mode::Exact)).unwrap().sound);
+        assert!(!plan(&[silent], &recipe(Mode::Exact), 1080).unwrap().sound);
         let muted = Recipe {
             mute: true,
             ..recipe(Mode::Exact)
         };
-        assert!(!plan(&[window(1.0, 2.0)], &muted).unwrap().sound);
+        assert!(!plan(&[window(1.0, 2.0)], &muted, 1080).unwrap().sound);
     }
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use super::packets::{self, Track};
 use super::probe::Probe;
 use super::sidecar::{self, arguments};
+use super::splice::bitstream::{self, Bitstream, Unfit};
+use super::splice::movie::Movie;
 use super::{Bench, Input, MediaError, Phase, probe};
 use crate::recipe::Segment;
 use crate::seconds::Seconds;
@@ -22,6 +24,8 @@ pub struct Window {
     pub audio: Option<Track>,
     /// File time minus the time people count.
     pub shift: Seconds,
+    /// What splicing has to know of its pictures, or why they cannot be spliced.
+    pub bitstream: Result<Bitstream, Unfit>,
 }
 
 /// Added to every timestamp of a window so that none is negative, which MP4 fragments cannot say. In whole seconds, and a multiple
@@ -36,6 +40,43 @@ impl Window {
     /// Ticks of the video track at a time as people count it.
     pub fn ticks(&self, time: Seconds) -> i64 {
         self.video.time_base.ticks(time + self.shift)
+    }
+
+    /// The file's own start time, from which a demuxer counts when it seeks.
+    pub fn opens_at(&self) -> Seconds {
+        [Some(&self.video), self.audio.as_ref()]
+            .into_iter()
+            .flatten()
+            .filter_map(|track| {
+                track
+                    .times()
+                    .first()
+                    .map(|ticks| track.time_base.seconds(*ticks))
+            })
+            .min()
+            .unwrap_or_default()
+    }
+
+    /// Average rate of the pictures.
+    pub fn bits_a_second(&self) -> u64 {
+        let bits: u64 = self
+            .video
+            .packets
+            .iter()
+            .map(|packet| packet.size * 8)
+            .sum();
+        let ticks: i64 = self
+            .video
+            .packets
+            .iter()
+            .map(|packet| packet.duration)
+            .sum();
+        let seconds = self.video.time_base.seconds(ticks).as_f64();
+        if seconds > 0.0 {
+            (bits as f64 / seconds) as u64
+        } else {
+            0
+        }
     }
 
     /// The time, as people count it, of ticks of the video track.
@@ -89,14 +130,16 @@ pub async fn fetch(
             }
             continue;
         };
-        let window = Window {
+        let mut window = Window {
             path: path.clone(),
             segment,
             probe: probe.clone(),
             video,
             audio: table.audio,
             shift,
+            bitstream: Err("codec"),
         };
+        inspect(&mut window).await?;
         let wanted = window.ticks(segment.start + Seconds::from_micros(1_000));
         let covered = window
             .video
@@ -108,6 +151,29 @@ pub async fn fetch(
         }
     }
     Err(MediaError::NoFrames)
+}
+
+/// Looks into the pictures of a window, where they are of the kind that can be spliced; packets that only begin a gradual refresh are
+/// no keyframes from then on.
+async fn inspect(window: &mut Window) -> Result<(), MediaError> {
+    if window.video.codec != "h264"
+        || window
+            .path
+            .extension()
+            .is_none_or(|extension| extension == "mkv")
+    {
+        return Ok(());
+    }
+    let path = window.path.clone();
+    let looked = tokio::task::spawn_blocking(move || bitstream::look(&Movie::open(&path)?));
+    let Some(look) = looked.await.map_err(std::io::Error::other)?? else {
+        return Ok(());
+    };
+    for (packet, gradual) in window.video.packets.iter_mut().zip(&look.gradual) {
+        packet.key &= !gradual;
+    }
+    window.bitstream = look.bitstream;
+    Ok(())
 }
 
 /// Refuses a window that stops before it should: ffmpeg copies what there is and ends well all the same.
