@@ -17,7 +17,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, Route, web};
+use actix_web::{HttpMessage, Route, guard, web};
 
 use crate::app::Shared;
 
@@ -49,6 +49,11 @@ const fn page(method: &'static str, path: &'static str, route: fn() -> Route) ->
     }
 }
 
+/// What serves GET serves HEAD, without the body (RFC 9110 section 9.1).
+fn get_or_head() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
 /// Every route there is. Longer paths come before those that would swallow them.
 pub const ROUTES: [Entry; 20] = [
     api("POST", "/api/clips", || web::post().to(clips::submit)),
@@ -57,7 +62,7 @@ pub const ROUTES: [Entry; 20] = [
         web::get().to(events::clip)
     }),
     api("GET", "/api/clips/{id}/download", || {
-        web::get().to(files::download)
+        get_or_head().to(files::download)
     }),
     api("POST", "/api/clips/{id}/cancel", || {
         web::post().to(clips::cancel)
@@ -81,12 +86,12 @@ pub const ROUTES: [Entry; 20] = [
         web::get().to(openapi::document)
     }),
     api("GET", "/metrics", || web::get().to(health::metrics)),
-    page("GET", "/", || web::get().to(pages::maker)),
-    page("GET", "/c/{id}", || web::get().to(pages::clip)),
-    page("GET", "/embed/{id}", || web::get().to(pages::embed)),
-    page("GET", "/static/{name}", || web::get().to(pages::asset)),
-    page("GET", "/favicon.ico", || web::get().to(pages::favicon)),
-    page("GET", "/robots.txt", || web::get().to(pages::robots)),
+    page("GET", "/", || get_or_head().to(pages::maker)),
+    page("GET", "/c/{id}", || get_or_head().to(pages::clip)),
+    page("GET", "/embed/{id}", || get_or_head().to(pages::embed)),
+    page("GET", "/static/{name}", || get_or_head().to(pages::asset)),
+    page("GET", "/favicon.ico", || get_or_head().to(pages::favicon)),
+    page("GET", "/robots.txt", || get_or_head().to(pages::robots)),
 ];
 
 /// Puts the table into an actix application.

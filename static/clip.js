@@ -8,7 +8,11 @@ import { find } from './memory.js';
 const link = document.getElementById('clip-link');
 const place = document.getElementById('job');
 
-if (link) bindCopy(link, document.getElementById('copy-link'));
+if (link) {
+  // Without a base_url the server writes a path, which would lead nowhere once it is pasted elsewhere.
+  link.value = new URL(link.value, location.href).href;
+  bindCopy(link, document.getElementById('copy-link'));
+}
 if (place) follow();
 
 async function follow() {

@@ -49,7 +49,7 @@ pub struct ProblemBody {
 }
 
 /// Every code that an answer or a failed clip may carry, with the status it is answered with; 0 marks codes of failed clips only.
-pub const CODES: [(&str, u16); 57] = [
+pub const CODES: [(&str, u16); 58] = [
     ("json_invalid", 400),
     ("json_unknown_field", 400),
     ("field_type", 400),
@@ -92,6 +92,7 @@ pub const CODES: [(&str, u16); 57] = [
     ("clip_not_ready", 409),
     ("clip_gone", 410),
     ("queue_full", 503),
+    ("unavailable", 503),
     ("disk_low", 507),
     ("internal", 500),
     ("source_unsupported", 0),

@@ -29,11 +29,12 @@ pub struct Download {
               (status = 404, body = ProblemBody), (status = 416)))]
 pub async fn file(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
     let id = clips::id(&request).answering(&request)?;
-    let name = request
-        .match_info()
-        .get("name")
-        .unwrap_or_default()
-        .to_owned();
+    // The router leaves a few escapes as they are (`%25`, `%2B`); in a name of ours every `%` is one.
+    let raw = request.match_info().get("name").unwrap_or_default();
+    let name = match percent_encoding::percent_decode_str(raw).decode_utf8() {
+        Ok(name) => name.into_owned(),
+        Err(_) => return Err(not_found()).answering(&request),
+    };
     let clip = library::view(&app, id).await.answering(&request)?.clip;
     let published =
         clip.state == State::Ready && (clip.file_name.as_deref() == Some(&name) || name == POSTER);

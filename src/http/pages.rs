@@ -126,11 +126,10 @@ pub async fn clip(app: AppData, request: HttpRequest) -> Result<HttpResponse, Fa
 
 /// A clip to be shown inside another site's page.
 pub async fn embed(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
-    let Some(clip) = find(&app, &request)
-        .await?
-        .filter(|clip| clip.state == State::Ready)
-    else {
-        return gone(None).answering(&request);
+    let clip = match find(&app, &request).await? {
+        Some(clip) if clip.state == State::Ready => clip,
+        Some(clip) if clip.state == State::Expired => return gone(Some(&clip)).answering(&request),
+        Some(_) | None => return gone(None).answering(&request),
     };
     let urls = Urls::new(&clip, &app.settings.server.base_url);
     let page = EmbedPage {

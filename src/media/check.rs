@@ -107,7 +107,7 @@ async fn listen(
         let joint = window.video.time_base.seconds(joint);
         // A picture's distance before the joint: the demuxer goes on to the entry at or before it.
         let from = (joint - LEAD).max(Seconds::ZERO);
-        let mut list = arguments([&"-ss", &from.to_string(), &"-threads", &"2"]);
+        let mut list = arguments([&"-ss", &from.to_string(), &"-threads", &"1"]);
         list.extend(probe::input_arguments(
             &Input::File(path.to_owned()),
             bench.engine.max_pixels,

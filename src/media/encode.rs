@@ -69,6 +69,8 @@ pub async fn encode(
         &engine.crf.to_string(),
         &"-threads",
         &threads,
+        &"-bsf:v",
+        &lasting(plan),
         &"-map_metadata",
         &"-1",
         &"-map_chapters",
@@ -94,6 +96,16 @@ pub async fn encode(
     .await
     .map_err(|error| MediaError::from_sidecar(error, Phase::Cutting))?;
     Ok(())
+}
+
+/// Gives every packet the length of the last frame. Only that of the last one counts, and without it the muxer lets the track end
+/// where the last frame begins, which then nobody shows.
+fn lasting(plan: &Plan) -> String {
+    let ticks = plan
+        .pieces
+        .last()
+        .map_or(1, |piece| piece.until - piece.last());
+    format!("setts=pts=PTS:dts=DTS:duration={ticks}")
 }
 
 /// The filter graph: each window's picture and sound trimmed and moved to its place in the clip, then joined. Everything in it is a
@@ -156,7 +168,8 @@ fn sound_piece(window: &Window, piece: &Piece, number: usize, count: usize) -> S
     let fitted = if count == 1 {
         String::new()
     } else {
-        format!(",apad=whole_dur={length},atrim=end={length}")
+        // Where the trim leaves nothing, what pads has no times of its own.
+        format!(",apad=whole_dur={length},asetpts=N/SR/TB,atrim=end={length}")
     };
     format!(
         "[{number}:a:0]atrim=start={start}:end={end},asetpts=PTS-{start}/TB,{filling}{fitted}[a{number}];"

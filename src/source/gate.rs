@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, ResolveHosts};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -81,6 +81,9 @@ struct Secret {
 const CONNECTIONS_AT_ONCE: usize = 256;
 const USER: &str = "lease";
 
+/// Bytes that may lie ready for a reader.
+const AHEAD_OF_READER: u32 = 128 * 1024;
+
 impl Gate {
     /// Binds a free port of 127.0.0.1 and starts to accept. Fails if it cannot be bound or there is no source of secrets.
     pub async fn open(policy: Arc<Policy>) -> io::Result<Gate> {
@@ -124,7 +127,11 @@ impl Gate {
     }
 
     async fn open_with(policy: Arc<Policy>, resolver: Option<TokioResolver>) -> io::Result<Gate> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        // What a reader abandons has been paid for: little is kept on the way to it.
+        let socket = TcpSocket::new_v4()?;
+        socket.set_send_buffer_size(AHEAD_OF_READER)?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let listener = socket.listen(256)?;
         let address = listener.local_addr()?;
         let entropy = Mutex::new(File::open("/dev/urandom")?);
         let shared = Arc::new(Shared {

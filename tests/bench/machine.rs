@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::figures::{ms, quantile, sorted};
-use crate::{Ground, Outcome};
+use crate::{Ground, Outcome, tree};
 
 /// A few lines; what cannot be found out is said to be unknown.
 pub fn describe(ground: &Ground) -> String {
@@ -117,24 +117,23 @@ impl Others {
 
 impl Spent {
     fn so_far() -> Option<Spent> {
-        let numbers = |text: &str, skip: usize| -> Vec<f64> {
-            text.split_whitespace()
-                .skip(skip)
-                .map(|number| number.parse().unwrap_or(0.0))
-                .collect()
-        };
         // user nice system idle iowait irq softirq steal; guest time is within user.
         let all = std::fs::read_to_string("/proc/stat").ok()?;
-        let all = numbers(all.lines().next()?, 1);
-        let all = all.get(..8)?;
+        let all: Vec<f64> = all
+            .lines()
+            .next()?
+            .split_whitespace()
+            .skip(1)
+            .take(8)
+            .filter_map(|field| field.parse().ok())
+            .collect();
         let total: f64 = all.iter().sum();
-        // Behind the name, which may hold anything: utime, stime, cutime and cstime are fields 14 to 17.
-        let own = std::fs::read_to_string("/proc/self/stat").ok()?;
-        let own = numbers(own.rsplit_once(')')?.1, 11);
         Some(Spent {
             total,
-            busy: total - all[3] - all[4],
-            ours: own.get(..4)?.iter().sum(),
+            busy: total - all.get(3)? - all.get(4)?,
+            ours: tree::fields(&std::fs::read_to_string("/proc/self/stat").ok()?)?
+                .iter()
+                .sum(),
         })
     }
 }

@@ -36,7 +36,7 @@ const STARTS: usize = 20;
 
 pub fn ready(ground: &Ground, table: &mut Table) -> Outcome<()> {
     let folder = |number: usize| ground.dir.path().join(format!("start-{number}"));
-    let new = starts(ground, |number| folder(number))?;
+    let new = starts(ground, folder)?;
     judge(table, &READY[0], &new);
     let kept = starts(ground, |_| folder(0))?;
     judge(table, &READY[1], &kept);

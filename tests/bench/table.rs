@@ -18,7 +18,7 @@ pub enum Bound {
 }
 
 impl Bound {
-    fn holds(self, value: f64) -> bool {
+    pub fn holds(self, value: f64) -> bool {
         match self {
             Bound::AtMost(most) => value <= most,
             Bound::Under(limit) => value < limit,

@@ -1,4 +1,4 @@
-//! Memory of a process and all its descendants, from /proc.
+//! Memory and CPU time of a process and its descendants, from /proc.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +46,32 @@ pub fn memory(pid: u32) -> Outcome<Memory> {
         pss: field("smaps_rollup", "Pss:")?,
         rss: field("status", "VmRSS:")?,
     })
+}
+
+/// CPU seconds that a process has spent, with all children that have ended. A hundred clock ticks are a second on every machine that
+/// the service is built for.
+pub fn cpu(pid: u32) -> Outcome<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let four = fields(&stat).ok_or("its CPU time is not told")?;
+    Ok(four.iter().sum::<f64>() / 100.0)
+}
+
+/// CPU seconds of the bench's own children that have ended.
+pub fn cpu_of_children() -> Outcome<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let four = fields(&stat).ok_or("our CPU time is not told")?;
+    Ok((four[2] + four[3]) / 100.0)
+}
+
+/// utime, stime, cutime and cstime in a line of `stat`, in ticks: fields 14 to 17. The name before them may hold anything.
+pub fn fields(stat: &str) -> Option<[f64; 4]> {
+    let fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let four: Vec<f64> = fields
+        .skip(11)
+        .take(4)
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    four.try_into().ok()
 }
 
 /// The process and all its descendants; those that end meanwhile count nothing.

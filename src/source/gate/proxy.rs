@@ -4,11 +4,11 @@
 
 use std::future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep_until, timeout};
 use url::{Host, Url};
 
@@ -140,6 +140,19 @@ fn parse_target(request: &Request) -> Result<Url, Refusal> {
     Url::parse(&format!("https://{text}/")).map_err(|_| Refusal::Invalid)
 }
 
+/// Bytes that upstream may send ahead: at 50 ms of round trip still 80 Mbit/s.
+const AHEAD_OF_GATE: u32 = 512 * 1024;
+
+async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_recv_buffer_size(AHEAD_OF_GATE)?;
+    socket.connect(address).await
+}
+
 /// Judges, resolves, judges every address, and connects to one that was judged.
 async fn connect(url: &Url, account: &Account, shared: &Shared) -> Result<TcpStream, Refusal> {
     shared.policy.judge_url(url)?;
@@ -160,7 +173,7 @@ async fn connect(url: &Url, account: &Account, shared: &Shared) -> Result<TcpStr
     for ip in addresses {
         let attempt = timeout(
             account.budget.connect_timeout,
-            TcpStream::connect((ip.to_canonical(), port)),
+            open(SocketAddr::new(ip.to_canonical(), port)),
         );
         match attempt.await {
             Ok(Ok(upstream)) => {
