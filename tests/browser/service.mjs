@@ -31,7 +31,7 @@ export async function startService(binary) {
     url: `http://${address}`,
     log: () => log,
     async stop() {
-      child.kill('SIGTERM');
+      child.kill('SIGKILL');
       await ended;
     },
   };

@@ -1,5 +1,22 @@
 //! Behaviour tests: they boot the real binary on a free port, with media made by ffmpeg's generators, and look at what comes out.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod binary;
+mod clips;
+mod durability;
+mod events;
+mod exact;
+mod files;
 mod house;
+mod nginx;
+mod pages;
+mod refusals;
+mod shutdown;
 
 mod support;

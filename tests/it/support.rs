@@ -1,6 +1,11 @@
 //! What the tests stand on: a running service, an origin that serves media, generated media, and decoded frames.
 
+pub mod canary;
 pub mod frames;
 pub mod media;
+pub mod nginx;
 pub mod origin;
+pub mod page;
 pub mod service;
+pub mod visitor;
+pub mod wire;

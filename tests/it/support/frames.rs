@@ -111,6 +111,31 @@ pub fn hashes(path: &Path) -> Vec<String> {
         .collect()
 }
 
+/// As [`hashes`], for files whose decoding works but is commented: a stream that begins with an open group refers to what is not there.
+#[track_caller]
+pub fn hashes_despite_messages(path: &Path) -> Vec<String> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "quiet", "-nostdin", "-i"])
+        .arg(path)
+        .args([
+            "-map",
+            "0:v:0",
+            "-fps_mode",
+            "passthrough",
+            "-f",
+            "framemd5",
+            "-",
+        ])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", path.display());
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.rsplit(',').next().unwrap().trim().to_owned())
+        .collect()
+}
+
 /// Width and height as a player shows them.
 #[track_caller]
 pub fn shown_size(path: &Path) -> (u32, u32) {
@@ -225,4 +250,222 @@ pub fn lag(source: &[f32], clip: &[f32], offset: usize) -> (i64, f64) {
         })
         .max_by(|a, b| a.1.total_cmp(&b.1))
         .unwrap()
+}
+
+/// All that is in a file, as [`read`] finds it.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// Width and height as a player shows them.
+    pub size: (u32, u32),
+    /// Times are counted from `zero`.
+    pub frames: Vec<Frame>,
+    /// The first sound track, mixed to one channel at 48 kHz and placed by its times: silence where there is none.
+    pub sound: Option<Vec<f32>>,
+    /// The kinds of its streams, in order.
+    pub kinds: Vec<String>,
+    /// The timestamp that people call 0: that of an MP4 or Matroska file is 0, a stream counts from where it starts.
+    pub zero: f64,
+}
+
+/// Decodes a file whole, at its full size. Any error that ffmpeg reports is the test's failure.
+#[track_caller]
+pub fn read(path: &Path) -> Contents {
+    let printed = ffprobe(
+        path,
+        &[
+            "-show_entries",
+            "format=format_name,start_time:stream=codec_type,width,height:stream_side_data=rotation:frame=media_type,pts_time",
+            "-of",
+            "json",
+        ],
+    );
+    let parsed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let number =
+        |value: &serde_json::Value| value.as_str().and_then(|text| text.parse::<f64>().ok());
+    let format = &parsed["format"];
+    let name = format["format_name"].as_str().unwrap();
+    let zero = if name.contains("mp4") || name.contains("matroska") {
+        0.0
+    } else {
+        number(&format["start_time"]).unwrap()
+    };
+    let streams = parsed["streams"].as_array().unwrap();
+    let kind = |stream: &serde_json::Value| stream["codec_type"].as_str().unwrap_or("").to_owned();
+    let kinds: Vec<String> = streams.iter().map(kind).collect();
+    let video = streams
+        .iter()
+        .find(|stream| kind(stream) == "video")
+        .unwrap();
+    let side = |name: &str| video[name].as_u64().unwrap() as u32;
+    let turned = video["side_data_list"][0]["rotation"]
+        .as_f64()
+        .is_some_and(|angle| angle.abs() as i64 % 180 == 90);
+    let size = if turned {
+        (side("height"), side("width"))
+    } else {
+        (side("width"), side("height"))
+    };
+    let times: Vec<f64> = parsed["frames"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|frame| frame["media_type"] == "video")
+        .filter_map(|frame| number(&frame["pts_time"]))
+        .collect();
+    let (luma, sound) = raw(path, kinds.iter().any(|kind| kind == "audio"), zero);
+    let pictures = luma.chunks_exact((size.0 * size.1) as usize);
+    assert_eq!(
+        pictures.len(),
+        times.len(),
+        "frames and times of {} differ in number",
+        path.display()
+    );
+    Contents {
+        size,
+        frames: pictures
+            .zip(times)
+            .map(|(luma, time)| Frame {
+                time: time - zero,
+                luma: luma.to_vec(),
+            })
+            .collect(),
+        sound,
+        kinds,
+        zero,
+    }
+}
+
+/// Grey pictures and samples of a file, decoded in one go.
+#[track_caller]
+fn raw(path: &Path, sounds: bool, zero: f64) -> (Vec<u8>, Option<Vec<f32>>) {
+    let samples = tempfile::NamedTempFile::new().unwrap();
+    let mut command = Command::new("ffmpeg");
+    command
+        .args(["-v", "error", "-nostdin", "-y", "-copyts", "-i"])
+        .arg(path)
+        .args([
+            "-map",
+            "0:v:0",
+            "-vf",
+            "format=gray",
+            "-fps_mode",
+            "passthrough",
+            // In ticks of a frame at the average rate, frames close to each other would fall together.
+            "-enc_time_base",
+            "1:90000",
+            "-f",
+            "rawvideo",
+            "-",
+        ]);
+    if sounds {
+        let placed = format!(
+            "asetpts=PTS-({zero})/TB,aresample=48000:async=1:first_pts=0:min_hard_comp=0.001"
+        );
+        command
+            .args(["-map", "0:a:0", "-af", &placed, "-ac", "1", "-f", "f32le"])
+            .arg(samples.path());
+    }
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{}: {}",
+        path.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let sound = sounds.then(|| {
+        std::fs::read(samples.path())
+            .unwrap()
+            .chunks_exact(4)
+            .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
+            .collect()
+    });
+    (output.stdout, sound)
+}
+
+/// Presentation times of the video packets that carry a keyframe, in rising order.
+#[track_caller]
+pub fn keyframes(path: &Path) -> Vec<f64> {
+    let printed = ffprobe(
+        path,
+        &[
+            "-select_streams",
+            "v:0",
+            "-show_entries",
+            "packet=pts_time,flags",
+            "-of",
+            "csv=p=0",
+        ],
+    );
+    let mut times: Vec<f64> = printed
+        .lines()
+        .filter_map(|line| line.split_once(','))
+        .filter(|(_, flags)| flags.contains('K') && !flags.contains('D'))
+        .filter_map(|(time, _)| time.parse().ok())
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times
+}
+
+/// By how many seconds the sound at `clip` comes later than the same sound of `source`, and how alike the two are (1 is the same): as
+/// [`lag`], in steps of four samples and over a fifth of them, which is fine enough for hearing and quick enough for many cases.
+pub fn shift(source: &[f32], clip: &[f32]) -> (f64, f64) {
+    const MOST: i64 = 1200;
+    const LONGEST: usize = 20_000;
+    let room = clip.len().min(source.len());
+    assert!(
+        room > 4 * MOST as usize,
+        "{room} samples are too few to compare"
+    );
+    let length = (room - 2 * MOST as usize).min(LONGEST);
+    let begin = (room - length) / 2;
+    let clip = &clip[begin..begin + length];
+    let product = |a: &[f32], b: &[f32]| {
+        let mut sum = 0.0_f32;
+        for place in (0..length).step_by(5) {
+            sum += a[place] * b[place];
+        }
+        f64::from(sum)
+    };
+    let energy = product(clip, clip).sqrt();
+    (-MOST / 4..=MOST / 4)
+        .map(|step| {
+            let start = (begin as i64 - 4 * step) as usize;
+            let source = &source[start..start + length];
+            let alike = product(source, clip) / (energy * product(source, source).sqrt()).max(1e-9);
+            (4.0 * step as f64 / 48_000.0, alike)
+        })
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .unwrap()
+}
+
+/// What ffmpeg has to say, warnings included, when it decodes every stream of a file.
+pub fn complaints(path: &Path) -> String {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "warning", "-nostdin", "-xerror", "-i"])
+        .arg(path)
+        .args(["-map", "0", "-f", "null", "-"])
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// How long the first track of an MP4 is shown, as its header (ISO/IEC 14496-12, 8.3.2) says.
+#[track_caller]
+pub fn track_length(path: &Path) -> f64 {
+    let bytes = std::fs::read(path).unwrap();
+    let find = |kind: &[u8; 4]| bytes.windows(4).position(|four| four == kind).unwrap();
+    let number = |place: usize, width: usize| {
+        let digits = &bytes[place..place + width];
+        digits
+            .iter()
+            .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte)) as f64
+    };
+    let (movie, track) = (find(b"mvhd"), find(b"tkhd"));
+    let scale = number(movie + if bytes[movie + 4] == 1 { 24 } else { 16 }, 4);
+    let length = if bytes[track + 4] == 1 {
+        number(track + 32, 8)
+    } else {
+        number(track + 24, 4)
+    };
+    length / scale
 }

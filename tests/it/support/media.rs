@@ -24,9 +24,12 @@ pub fn made(name: &str, make: impl FnOnce(&str)) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("media");
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join(name);
+    // Tests run beside each other, as threads or as processes: one makes the file, the others wait for it.
+    let lock = std::fs::File::create(folder.join(format!("{name}.lock"))).unwrap();
+    lock.lock().unwrap();
     if !path.exists() {
-        // Tests run beside each other: the file appears whole or not at all.
-        let own = folder.join(format!("{}-{name}", std::process::id()));
+        // It appears whole or, when the maker dies, not at all.
+        let own = folder.join(format!("unfinished-{name}"));
         make(own.to_str().unwrap());
         std::fs::rename(&own, &path).unwrap();
     }
@@ -104,6 +107,113 @@ pub fn long() -> PathBuf {
             "120",
             "-pix_fmt",
             "yuv420p",
+            "-movflags",
+            "+faststart",
+            path,
+        ]);
+    })
+}
+
+/// Sound whose pitch climbs fast: however it is shifted, it fits itself in one place only. One tone a channel; as a lavfi source.
+pub fn sweep(rate: u32, layout: &str, seconds: f64) -> String {
+    let channels = match layout {
+        "mono" => 1,
+        "stereo" => 2,
+        "5.1" => 6,
+        _ => panic!("{layout} is not a layout that tests use"),
+    };
+    let tones: Vec<String> = (0..channels)
+        .map(|channel| format!("0.15*sin(2*PI*({}*t+700*t*t))", 200 + 40 * channel))
+        .collect();
+    format!(
+        "aevalsrc='{}':s={rate}:c={layout}:d={seconds}",
+        tones.join("|")
+    )
+}
+
+/// A film from lavfi sources, made by `name` and its codec arguments (spaces between them).
+pub fn film(name: &str, pictures: &str, sound: Option<&str>, arguments: &str) -> PathBuf {
+    made(name, |path| {
+        let mut list = vec!["-f", "lavfi", "-i", pictures];
+        if let Some(sound) = sound {
+            list.extend(["-f", "lavfi", "-i", sound]);
+        }
+        list.extend(arguments.split_whitespace());
+        list.push(path);
+        ffmpeg(&list);
+    })
+}
+
+/// H.264 and AAC with a keyframe every second at 25 fps, three B-frames between others: for [`film`].
+pub const H264: &str = "-c:v libx264 -preset veryfast -crf 20 -g 25 -keyint_min 25 -sc_threshold 0 -bf 3 -pix_fmt yuv420p \
+     -c:a aac -b:a 128k";
+
+/// Four seconds of 320x180 at 25 fps with stereo sound: what most sources of the tests are made from.
+pub fn short() -> PathBuf {
+    film(
+        "short.mp4",
+        &pictures("320x180", "25", 4.0),
+        Some(&sweep(48_000, "stereo", 4.0)),
+        &format!("{H264} -movflags +faststart"),
+    )
+}
+
+/// Another container, or other details, for packets that are there already.
+pub fn remuxed(name: &str, from: &Path, arguments: &str) -> PathBuf {
+    made(name, |path| {
+        let mut list = vec!["-i", from.to_str().unwrap(), "-map", "0", "-c", "copy"];
+        list.extend(arguments.split_whitespace());
+        list.push(path);
+        ffmpeg(&list);
+    })
+}
+
+/// A copy of an MP4 that players turn clockwise by 90, 180 or 270 degrees: the matrix of its first track header (ISO/IEC 14496-12,
+/// 8.3.2) is written over.
+pub fn turned(name: &str, from: &Path, degrees: u32) -> PathBuf {
+    made(name, |path| {
+        const ONE: i32 = 1 << 16;
+        let mut bytes = std::fs::read(from).unwrap();
+        let header = bytes.windows(4).position(|four| four == b"tkhd").unwrap();
+        let [width, height] = [80, 84]
+            .map(|place| i32::from_be_bytes(bytes[header + place..][..4].try_into().unwrap()));
+        let (a, b, c, d, x, y) = match degrees {
+            90 => (0, ONE, -ONE, 0, height, 0),
+            180 => (-ONE, 0, 0, -ONE, width, height),
+            270 => (0, -ONE, ONE, 0, 0, width),
+            _ => panic!("{degrees} degrees are no quarter turns"),
+        };
+        let matrix = [a, b, 0, c, d, 0, x, y, 1 << 30];
+        for (place, cell) in matrix.into_iter().enumerate() {
+            bytes[header + 44 + 4 * place..][..4].copy_from_slice(&cell.to_be_bytes());
+        }
+        std::fs::write(path, bytes).unwrap();
+    })
+}
+
+/// A source that is cut in no time: 3 s of 160x90 at 30 fps with sound, a keyframe every half second, index in front.
+pub fn tiny() -> PathBuf {
+    made("tiny.mp4", |path| {
+        let (pictures, sound) = (pictures("160x90", "30", 3.0), sound(48_000, 3.0));
+        ffmpeg(&[
+            "-f",
+            "lavfi",
+            "-i",
+            &pictures,
+            "-f",
+            "lavfi",
+            "-i",
+            &sound,
+            "-c:v",
+            "libx264",
+            "-preset",
+            "veryfast",
+            "-g",
+            "15",
+            "-pix_fmt",
+            "yuv420p",
+            "-c:a",
+            "aac",
             "-movflags",
             "+faststart",
             path,

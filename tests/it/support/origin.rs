@@ -22,6 +22,8 @@ pub enum Behaviour {
         claimed: usize,
     },
     Redirect(String),
+    /// These bytes as the whole answer, head and all.
+    Raw(Vec<u8>),
     Status(u16),
     /// Takes the request and never answers.
     Silent,
@@ -29,6 +31,7 @@ pub enum Behaviour {
 
 pub struct Origin {
     pub port: u16,
+    host: String,
     paths: Arc<Mutex<Vec<(String, Behaviour)>>>,
     sent: Arc<AtomicU64>,
     requests: Arc<Mutex<Vec<String>>>,
@@ -36,9 +39,15 @@ pub struct Origin {
 
 impl Origin {
     pub fn start() -> Origin {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Origin::start_at("127.0.0.1")
+    }
+
+    /// An origin on another address of loopback.
+    pub fn start_at(host: &str) -> Origin {
+        let listener = TcpListener::bind((host, 0)).unwrap();
         let origin = Origin {
             port: listener.local_addr().unwrap().port(),
+            host: host.to_owned(),
             paths: Arc::default(),
             sent: Arc::default(),
             requests: Arc::default(),
@@ -78,7 +87,7 @@ impl Origin {
     }
 
     pub fn link(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("http://{}:{}{path}", self.host, self.port)
     }
 
     /// Bytes of bodies sent so far.
@@ -143,6 +152,7 @@ fn answer(
             &stream,
             "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
         ),
+        Some(Behaviour::Raw(bytes)) => send(&stream, &bytes, sent, None),
         Some(Behaviour::Silent) => {
             std::thread::sleep(Duration::from_secs(120));
             Ok(())
