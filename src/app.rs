@@ -149,6 +149,11 @@ impl Jobs {
         stop
     }
 
+    /// Whether a job is in hand.
+    pub fn holds(&self, id: ClipId) -> bool {
+        self.lock().contains_key(&id)
+    }
+
     /// Puts a job out of hand; true when it was interrupted by the service stopping.
     pub fn end(&self, id: ClipId) -> bool {
         self.lock().remove(&id).is_some_and(|job| job.interrupted)

@@ -11,6 +11,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations, SchemaVersion};
 use tokio::sync::{Semaphore, oneshot};
@@ -18,7 +19,7 @@ use tokio::sync::{Semaphore, oneshot};
 /// Handle to the index; cheap to clone.
 #[derive(Clone)]
 pub struct Index {
-    writer: mpsc::Sender<Op>,
+    writer: mpsc::Sender<Message>,
     readers: Arc<Readers>,
     thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
 }
@@ -45,6 +46,13 @@ pub enum IndexError {
 /// What a write does inside the group's transaction; the reply runs after the commit, with its error if it failed.
 type Op = Box<dyn FnOnce(&Connection) -> Reply + Send>;
 type Reply = Box<dyn FnOnce(Option<String>)>;
+
+/// What the writer is told.
+enum Message {
+    Do(Op),
+    /// Finish what was asked before, then end.
+    Stop,
+}
 
 struct Readers {
     free: Mutex<Vec<Connection>>,
@@ -114,7 +122,9 @@ impl Index {
                 let _ = answer.send(result);
             })
         });
-        self.writer.send(op).map_err(|_| IndexError::Closed)?;
+        self.writer
+            .send(Message::Do(op))
+            .map_err(|_| IndexError::Closed)?;
         answered.await.map_err(|_| IndexError::Closed)?
     }
 
@@ -143,15 +153,15 @@ impl Index {
         task.await.map_err(|_| IndexError::Closed)?
     }
 
-    /// Waits until all that was asked is written, once every other handle is gone.
-    pub fn close(self) {
-        let Index {
-            writer,
-            readers,
-            thread,
-        } = self;
-        drop((writer, readers));
-        let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// Waits until all that was asked is written and ends the writer; later writes find the index closed.
+    pub fn close(&self) {
+        // It may have ended already.
+        let _ = self.writer.send(Message::Stop);
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(thread) = thread {
             let _ = thread.join();
         }
@@ -188,6 +198,11 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, IndexError> {
         connection.pragma_update(None, "synchronous", "FULL")?;
     }
     connection.set_prepared_statement_cache_capacity(64);
+    // SQLite's own lower() knows only ASCII.
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_scalar_function("folded", 1, flags, |context| {
+        Ok(context.get::<String>(0)?.to_lowercase())
+    })?;
     Ok(connection)
 }
 
@@ -203,15 +218,23 @@ fn migrate(connection: &mut Connection) -> Result<(), IndexError> {
     Ok(())
 }
 
-fn write_in_groups(connection: &Connection, inbox: &mpsc::Receiver<Op>) {
-    while let Ok(first) = inbox.recv() {
+fn write_in_groups(connection: &Connection, inbox: &mpsc::Receiver<Message>) {
+    let mut stopping = false;
+    while let (false, Ok(Message::Do(first))) = (stopping, inbox.recv()) {
         let begun = connection
             .execute_batch("BEGIN IMMEDIATE")
             .err()
             .map(|error| error.to_string());
-        let mut replies = Vec::new();
-        for op in std::iter::once(first).chain(inbox.try_iter().take(GROUP - 1)) {
-            replies.push(op(connection));
+        let mut replies = vec![first(connection)];
+        while replies.len() < GROUP {
+            match inbox.try_recv() {
+                Ok(Message::Do(op)) => replies.push(op(connection)),
+                Ok(Message::Stop) => {
+                    stopping = true;
+                    break;
+                }
+                Err(_) => break,
+            }
         }
         let failed = begun.or_else(|| {
             connection.execute_batch("COMMIT").err().map(|error| {
@@ -310,6 +333,20 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(names, ["kept"]);
+    }
+
+    #[tokio::test]
+    async fn closing_ends_the_writer_whoever_else_holds_the_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::open(&dir.path().join("index.db"), 1).unwrap();
+        let other = index.clone();
+        index.write(|_| Ok(())).await.unwrap();
+        index.close();
+        assert!(matches!(
+            other.write(|_| Ok(())).await,
+            Err(IndexError::Closed)
+        ));
+        other.close();
     }
 
     #[tokio::test]

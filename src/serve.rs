@@ -162,7 +162,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     let _ = scheduler.shutdown().await;
     let _ = watcher.await;
     app.tools.gate.close().await;
-    app.index.clone().close();
+    app.index.close();
     tracing::info!("stopped");
     served.map_err(StartError::Server)
 }

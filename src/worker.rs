@@ -85,6 +85,10 @@ impl JobError {
 
 async fn carry(app: &App, clip: Clip) {
     let id = clip.id;
+    // Cancelled and started again at once: the first job still clears its work folder away, which is the second one's too.
+    while app.jobs.holds(id) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let began = Instant::now();
     let stop = app.jobs.begin(id);
     metrics::gauge!("meme_maker_jobs_running").increment(1.0);

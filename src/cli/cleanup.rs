@@ -55,7 +55,7 @@ pub(super) fn run(cleanup: Cleanup) -> Result<Exit, Trouble> {
             keeper::sweep(&app).await.map_err(StartError::from)?;
         }
         app.tools.gate.close().await;
-        app.index.clone().close();
+        app.index.close();
         Ok::<_, Trouble>(Exit::Done)
     })?
 }

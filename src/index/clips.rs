@@ -109,7 +109,7 @@ impl Index {
         self.read(move |connection| {
             let mut query = connection.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM clips
-                 WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR instr(lower(title), lower(?2)) > 0) AND (?3 IS NULL OR id < ?3)
+                 WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR instr(folded(title), folded(?2)) > 0) AND (?3 IS NULL OR id < ?3)
                  ORDER BY id DESC LIMIT ?4"
             ))?;
             let row = params![

@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use crate::support::nginx::request;
 
 const MOST_BYTES: u64 = 25_000_000;
 
@@ -60,38 +62,70 @@ fn the_shipped_binary_tells_its_version() {
 #[test]
 fn the_shipped_binary_serves_with_nothing_beside_it() {
     let dir = tempfile::tempdir().unwrap();
-    // No environment, no config, an empty folder to stand in.
-    let mut child = Command::new(shipped())
-        .args(["serve", "--bind", "127.0.0.1:0"])
-        .current_dir(dir.path())
-        .env_clear()
-        .env("PATH", std::env::var("PATH").unwrap())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let address = lines.map_while(Result::ok).find_map(|line| {
-        line.split_once("listening address=")
-            .map(|(_, address)| address.trim().to_owned())
-    });
-    let page = address.as_ref().map(|address| {
-        ureq::get(format!("http://{address}/"))
-            .call()
-            .unwrap()
-            .body_mut()
-            .read_to_string()
-            .unwrap()
-    });
-    let _ = child.kill();
-    let _ = child.wait();
-    assert!(
-        page.expect("it did not start")
-            .contains("<title>Meme Maker")
-    );
+    let started = Started::in_folder(dir.path());
+    assert!(started.page().contains("<title>Meme Maker"));
     assert!(
         dir.path().join("data/index.db").exists(),
         "data is kept in ./data"
     );
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_end_the_service() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut started = Started::in_folder(dir.path());
+    drop(started.log.take());
+    for _ in 0..3 {
+        assert!(started.page().contains("<title>Meme Maker"));
+    }
+    assert!(started.child.try_wait().unwrap().is_none());
+}
+
+/// The shipped binary at work, without environment, without configuration, in an empty folder.
+struct Started {
+    child: Child,
+    address: String,
+    log: Option<BufReader<ChildStderr>>,
+}
+
+impl Started {
+    #[track_caller]
+    fn in_folder(folder: &Path) -> Started {
+        let mut child = Command::new(shipped())
+            .args(["serve", "--bind", "127.0.0.1:0"])
+            .current_dir(folder)
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        while log.read_line(&mut said).unwrap() > 0 {
+            if let Some((_, address)) = said.split_once("listening address=") {
+                return Started {
+                    child,
+                    address: address.trim().to_owned(),
+                    log: Some(log),
+                };
+            }
+        }
+        panic!("it did not start:\n{said}");
+    }
+
+    #[track_caller]
+    fn page(&self) -> String {
+        let answer = request(&self.address, "GET", "/", &[], b"");
+        assert_eq!(answer.status, 200);
+        answer.text()
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::media::everyday;
 use crate::support::nginx::{self, ACCEL, Nginx, shipped_site};
 use crate::support::origin::{Behaviour, Origin};
-use crate::support::service::{Answer, PATIENCE, Service, Setup, recipe};
+use crate::support::service::{Answer, Service, Setup, recipe};
 
 const SITE: &str = "https://clips.example.org";
 const TITLE: &str = "देव & Käse 100% #1 + 'naïve' 😀";

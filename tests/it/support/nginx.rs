@@ -93,10 +93,6 @@ impl Nginx {
         std::fs::read_to_string(self.dir.path().join("error.log")).unwrap_or_default()
     }
 
-    pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
     /// The line of the access log about a request, once nginx has written it.
     #[track_caller]
     pub fn logged(&self, request_line: &str) -> String {
