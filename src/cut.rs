@@ -73,7 +73,13 @@ pub fn sentence(message: &str) -> String {
         .next()
         .map(|letter| letter.to_uppercase().collect::<String>())
         .unwrap_or_default();
-    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+    let rest = letters.as_str();
+    let stop = if rest.ends_with(['.', '?', '!']) {
+        ""
+    } else {
+        "."
+    };
+    format!("{first}{rest}{stop}")
 }
 
 impl Tools {

@@ -93,7 +93,7 @@ pub enum MediaError {
     Splice(String),
     #[error("the cut took longer than it may")]
     Deadline,
-    #[error("ffmpeg could not make this clip")]
+    #[error("{}", engine_text(.0))]
     Engine(#[source] SidecarError),
     #[error("the job was stopped")]
     Stopped,
@@ -101,6 +101,18 @@ pub enum MediaError {
     NoSpace,
     #[error("a file could not be read or written")]
     Io(#[from] std::io::Error),
+}
+
+fn engine_text(error: &SidecarError) -> String {
+    match error {
+        SidecarError::Missing { .. } => {
+            "the program ffmpeg or ffprobe is not installed or cannot be started".to_owned()
+        }
+        SidecarError::Exit { .. }
+        | SidecarError::Deadline(_)
+        | SidecarError::Stopped
+        | SidecarError::Io(_) => "the program ffmpeg could not make this clip".to_owned(),
+    }
 }
 
 impl MediaError {

@@ -94,7 +94,7 @@ pub(super) fn run(clip: Clip) -> Result<Exit, Trouble> {
         .tempdir_in(&parent);
     let work = work.map_err(|error| {
         Trouble::io(
-            &format!("{} cannot be written to", parent.display()),
+            &format!("the folder {} cannot be written to", parent.display()),
             &error,
         )
     })?;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::packets::{self, Track};
-use super::plan::Plan;
+use super::packets;
+use super::plan::{Piece, Plan};
 use super::probe::{self, TimeBase};
 use super::sidecar::{self, arguments};
 use super::window::Window;
@@ -69,8 +69,6 @@ pub async fn check(
     {
         return Err(wrong("its sound track is not as planned"));
     }
-    let duration = length(&video);
-    let seconds = duration.as_f64();
     let frames = times.len() as u64;
     let (width, height) = if matches!(probe.video.rotation, 90 | 270) {
         (probe.video.height, probe.video.width)
@@ -79,14 +77,12 @@ pub async fn check(
     };
     Ok(Checked {
         frames,
-        duration,
+        duration: base.seconds(plan.pieces.iter().map(Piece::length).sum()),
         width,
         height,
-        fps: if seconds > 0.0 {
-            (frames as f64 / seconds * 1000.0).round() / 1000.0
-        } else {
-            0.0
-        },
+        fps: rate(&times, video.time_base)
+            .or(probe.video.fps)
+            .unwrap_or_default(),
         video_codec: probe.video.codec,
         audio_codec: probe.audio.map(|audio| audio.codec),
         size: tokio::fs::metadata(path).await?.len(),
@@ -143,18 +139,11 @@ fn wrong(what: &str) -> MediaError {
     MediaError::Check(what.to_owned())
 }
 
-/// From the first frame's time to the end of the last.
-fn length(track: &Track) -> Seconds {
-    let end = track
-        .packets
-        .iter()
-        .map(|packet| packet.pts + packet.duration)
-        .max();
-    let start = track.packets.iter().map(|packet| packet.pts).min();
-    match (start, end) {
-        (Some(start), Some(end)) => track.time_base.seconds(end) - track.time_base.seconds(start),
-        _ => Seconds::ZERO,
-    }
+/// Frames per second between the first and the last; the last frame's own length says nothing about the rate.
+fn rate(times: &[i64], base: TimeBase) -> Option<f64> {
+    let (first, last) = (times.first()?, times.last()?);
+    let seconds = base.seconds(last - first).as_f64();
+    (seconds > 0.0).then(|| ((times.len() - 1) as f64 / seconds * 1000.0).round() / 1000.0)
 }
 
 /// Holds two lists of times against each other: as many, and each pair at most one tick of the coarser base apart.

@@ -256,7 +256,14 @@ fn judge(
         Ok(Err(error)) => Err(SidecarError::Io(error)),
         Ok(Ok((status, printed, stderr))) if status.success() => Ok((printed, stderr)),
         Ok(Ok((status, _, stderr))) if status.code() == Some(CANNOT_EXECUTE) => {
-            Err(SidecarError::Missing { program: stderr })
+            // The launcher says `PROGRAM: why`.
+            let program = stderr
+                .split(':')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned();
+            Err(SidecarError::Missing { program })
         }
         Ok(Ok((status, _, stderr))) => Err(SidecarError::Exit { status, stderr }),
     }

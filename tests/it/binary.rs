@@ -112,6 +112,8 @@ impl Started {
                 };
             }
         }
+        let _ = child.kill();
+        let _ = child.wait();
         panic!("it did not start:\n{said}");
     }
 

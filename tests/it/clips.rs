@@ -372,10 +372,7 @@ fn only_the_holder_of_its_token_may_change_a_clip() {
         id: "0192f0c1-2345-7abc-8def-0123456789ab".to_owned(),
         token: held.token.clone(),
     };
-    let flipped = held
-        .token
-        .replace(|digit| digit == 'a', "b")
-        .replacen('0', "1", 1);
+    let flipped = held.token.replace('a', "b").replacen('0', "1", 1);
     let wrong = [
         "wrong".to_owned(),
         flipped,

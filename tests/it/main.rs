@@ -2,13 +2,13 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     reason = "a test fails by panicking"
 )]
 
 mod binary;
 mod clips;
+mod command_line;
 mod durability;
 mod events;
 mod exact;

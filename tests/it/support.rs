@@ -1,6 +1,5 @@
 //! What the tests stand on: a running service, an origin that serves media, generated media, and decoded frames.
 
-pub mod canary;
 pub mod frames;
 pub mod media;
 pub mod nginx;

@@ -221,37 +221,6 @@ pub fn samples(path: &Path) -> Vec<f32> {
         .collect()
 }
 
-/// By how many samples `clip` lags behind `source` at `offset`, and how alike they are there (1 is the same): cross-correlation
-/// over lags up to 20 ms either way.
-pub fn lag(source: &[f32], clip: &[f32], offset: usize) -> (i64, f64) {
-    const MOST: i64 = 960;
-    let length = clip
-        .len()
-        .min(source.len().saturating_sub(offset))
-        .saturating_sub(2 * MOST as usize);
-    let clip = &clip[MOST as usize..MOST as usize + length];
-    let energy = |samples: &[f32]| {
-        samples
-            .iter()
-            .map(|sample| f64::from(*sample).powi(2))
-            .sum::<f64>()
-            .sqrt()
-    };
-    (-MOST..=MOST)
-        .map(|lag| {
-            let start = (offset as i64 + MOST - lag) as usize;
-            let source = &source[start..start + length];
-            let dot: f64 = source
-                .iter()
-                .zip(clip)
-                .map(|(a, b)| f64::from(*a) * f64::from(*b))
-                .sum();
-            (lag, dot / (energy(source) * energy(clip)).max(1e-12))
-        })
-        .max_by(|a, b| a.1.total_cmp(&b.1))
-        .unwrap()
-}
-
 /// All that is in a file, as [`read`] finds it.
 #[derive(Clone, Debug)]
 pub struct Contents {
@@ -261,8 +230,6 @@ pub struct Contents {
     pub frames: Vec<Frame>,
     /// The first sound track, mixed to one channel at 48 kHz and placed by its times: silence where there is none.
     pub sound: Option<Vec<f32>>,
-    /// The kinds of its streams, in order.
-    pub kinds: Vec<String>,
     /// The timestamp that people call 0: that of an MP4 or Matroska file is 0, a stream counts from where it starts.
     pub zero: f64,
 }
@@ -330,7 +297,6 @@ pub fn read(path: &Path) -> Contents {
             })
             .collect(),
         sound,
-        kinds,
         zero,
     }
 }

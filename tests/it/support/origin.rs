@@ -22,8 +22,6 @@ pub enum Behaviour {
         claimed: usize,
     },
     Redirect(String),
-    /// These bytes as the whole answer, head and all.
-    Raw(Vec<u8>),
     Status(u16),
     /// Takes the request and never answers.
     Silent,
@@ -152,7 +150,6 @@ fn answer(
             &stream,
             "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
         ),
-        Some(Behaviour::Raw(bytes)) => send(&stream, &bytes, sent, None),
         Some(Behaviour::Silent) => {
             std::thread::sleep(Duration::from_secs(120));
             Ok(())

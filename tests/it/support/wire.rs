@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use super::service::{PATIENCE, Service};
 
@@ -26,14 +25,6 @@ impl Reply {
 
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    /// The `code` of a problem; empty when it is none.
-    pub fn code(&self) -> String {
-        serde_json::from_slice::<serde_json::Value>(&self.body)
-            .ok()
-            .and_then(|problem| Some(problem["code"].as_str()?.to_owned()))
-            .unwrap_or_default()
     }
 }
 
@@ -89,42 +80,4 @@ pub fn read(mut stream: TcpStream) -> Reply {
 pub fn get(service: &Service, target: &str, headers: &str) -> Reply {
     let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
     exchange(service, request.as_bytes())
-}
-
-/// A POST of a recipe with further header lines.
-pub fn post(service: &Service, headers: &str, body: &[u8]) -> Reply {
-    let mut request = format!(
-        "POST /api/clips HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{headers}\r\n",
-        body.len()
-    )
-    .into_bytes();
-    request.extend_from_slice(body);
-    exchange(service, &request)
-}
-
-/// The connection closes by itself within a time.
-#[track_caller]
-pub fn closes_within(limit: Duration, mut stream: TcpStream) -> String {
-    let began = std::time::Instant::now();
-    let mut answer = Vec::new();
-    let mut buffer = [0_u8; 4096];
-    loop {
-        let left = limit
-            .checked_sub(began.elapsed())
-            .filter(|left| !left.is_zero());
-        let Some(left) = left else {
-            panic!(
-                "still open after {limit:?}: {}",
-                String::from_utf8_lossy(&answer)
-            );
-        };
-        stream.set_read_timeout(Some(left)).unwrap();
-        match stream.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => answer.extend_from_slice(&buffer[..count]),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
-            Err(_) => {}
-        }
-    }
-    String::from_utf8_lossy(&answer).into_owned()
 }
