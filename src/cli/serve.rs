@@ -52,6 +52,8 @@ fn log_to_stderr(log: &Log) -> Result<(), Trouble> {
     })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A reader of the log that goes away must not take the service with it: telling about it would be one more failed write.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     match log.format {
         // The journal keeps plain text best.

@@ -29,13 +29,14 @@ pub async fn clip(app: AppData, request: HttpRequest) -> Result<HttpResponse, Fa
     let id = clips::id(&request).answering(&request)?;
     // Listening starts before looking, so that nothing falls between.
     let news = app.bus.listen();
-    let view = library::view(&app, id).await.answering(&request)?;
+    // The number before the state: a state that is newer than its number is told again, one that is older would be missed.
     let last = app
         .index
         .last_event(id.to_string())
         .await
         .map_err(library::LibraryError::from)
         .answering(&request)?;
+    let view = library::view(&app, id).await.answering(&request)?;
     let seen = request
         .headers()
         .get("last-event-id")
@@ -47,6 +48,7 @@ pub async fn clip(app: AppData, request: HttpRequest) -> Result<HttpResponse, Fa
         news,
         shown: view.clip.state,
         position: view.queue_position,
+        told: last,
         over: view.clip.state.is_settled(),
         first: None,
     };
@@ -75,6 +77,8 @@ struct Feed {
     /// What the listener knows.
     shown: State,
     position: Option<u64>,
+    /// The number of the last state sent.
+    told: i64,
     over: bool,
 }
 
@@ -105,6 +109,11 @@ impl Feed {
             }
             // Too slow to hear all of it: the state as it is now makes up for that.
             Err(RecvError::Lagged(_)) => What::State(0),
+            // It happened between listening and looking.
+            Ok(News {
+                clip,
+                what: What::State(seq),
+            }) if clip == self.id && seq <= self.told => return None,
             Ok(news) if news.clip == self.id => news.what,
             Ok(News {
                 what: What::State(_) | What::Removed,
@@ -143,6 +152,7 @@ impl Feed {
     }
 
     fn state(&mut self, view: &View, seq: i64) -> Bytes {
+        self.told = self.told.max(seq);
         self.shown = view.clip.state;
         self.position = view.queue_position;
         self.over = view.clip.state.is_settled();

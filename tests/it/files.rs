@@ -303,7 +303,7 @@ fn names_keep_their_letters_in_headers_and_on_disk() {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .filter(|name| name != "poster.jpg")
             .collect();
-        assert_eq!(published, std::slice::from_ref(&name));
+        assert_eq!(published, [name.as_str()]);
         for (query, kind) in [("", "inline"), ("?download=1", "attachment")] {
             let answer = stand.service.get(&format!("{file}{query}"));
             assert_eq!(answer.status, 200, "{file}");
