@@ -313,6 +313,8 @@ impl Settings {
                 "start and end it with a slash, like /internal-clips/",
             );
         }
+        // An empty variable is an empty list.
+        self.egress.allow.retain(|entry| !entry.is_empty());
         if self.limits.max_clip_seconds == 0 || self.limits.max_clip_seconds > 86_400 {
             return wrong(
                 "limits.max_clip_seconds",
@@ -599,6 +601,8 @@ mod tests {
         let settings = load("", &environment, Flags::default()).unwrap();
         assert_eq!(settings.egress.allow, ["127.0.0.0/8", "*.lan"]);
         assert_eq!(settings.egress.ports, [8080, 8443]);
+        let settings = load("", &[("MEME_MAKER__EGRESS__ALLOW", "")], Flags::default()).unwrap();
+        assert!(settings.egress.allow.is_empty());
     }
 
     #[test]

@@ -193,7 +193,7 @@ fn stopped() -> Trouble {
     Trouble {
         exit: Exit::Failed,
         code: "cancelled".to_owned(),
-        sentence: "Stopped.".to_owned(),
+        sentence: "The cut was stopped.".to_owned(),
         hint: "Nothing was written.".to_owned(),
     }
 }

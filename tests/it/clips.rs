@@ -415,7 +415,7 @@ fn only_the_holder_of_its_token_may_change_a_clip() {
 
 #[test]
 fn a_repeated_request_brings_back_its_first_answer() {
-    let service = one_worker().start();
+    let service = one_worker().with("SERVER__DRAIN_SECONDS", 0).start();
     let origin = Origin::start();
     service.hold(&origin);
     let wish = quick(&origin.link("/silent.mp4"));

@@ -207,7 +207,7 @@ fn clip_prints_one_object_with_the_keys_of_the_contract() {
         assert_eq!(ended.stderr, "");
         assert_eq!(ended.stdout.lines().count(), 1);
         let told = ended.json();
-        let known = |key: &&str| KEYS.contains(key) || *key == "truncated";
+        let known = |key: &&str| KEYS.contains(key) || ["truncated", "fallback"].contains(key);
         assert!(keys(&told).iter().all(known), "{told}");
         assert!(
             KEYS.iter()
@@ -425,7 +425,7 @@ fn what_cannot_be_understood_is_a_matter_of_usage() {
         let ended = run(arguments);
         assert_eq!(ended.exit, 2, "{arguments:?}: {ended:?}");
         assert_eq!(ended.stdout, "", "{arguments:?}");
-        assert!(ended.stderr.contains("Usage:"), "{arguments:?}: {ended:?}");
+        assert!(ended.stderr.contains("--help"), "{arguments:?}: {ended:?}");
     }
 }
 

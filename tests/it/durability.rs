@@ -156,6 +156,8 @@ fn a_power_cut_while_storing_shows_nothing_half_written() {
             let meanwhile = service.clip(&ticket)["state"] == "ready";
             assert!(answer.status == 404 || meanwhile, "{}", answer.status);
         }
+        // A second interruption would be its last.
+        service.wait_for(&ticket.id, &["ready"]);
         tickets.push(ticket);
     }
     for ticket in &tickets {

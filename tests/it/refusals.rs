@@ -223,8 +223,8 @@ fn sources_that_are_no_videos_fail_with_a_reason() {
         .start();
     let tiny = std::fs::read(media::tiny()).unwrap();
     let other = origin.add("/other.mp4", Behaviour::File(media::tiny()));
-    let song = made("song.mp3", |path| {
-        ffmpeg(&["-f", "lavfi", "-i", "sine=d=2", "-c:a", "libmp3lame", path])
+    let song = made("song.m4a", |path| {
+        ffmpeg(&["-f", "lavfi", "-i", "sine=d=3", "-c:a", "aac", path])
     });
     // The index in front says all is there, but half of the bytes is not.
     let half = tiny[..tiny.len() * 6 / 10].to_vec();

@@ -136,7 +136,8 @@ fn asked_twice_the_service_does_not_wait_for_the_cut() {
 
 #[test]
 fn nothing_new_is_taken_while_it_ends() {
-    let (service, origin, ticket, _children) = cutting(Setup::default(), 6.0);
+    let one_at_a_time = Setup::default().with("ENGINE__WORKERS", 1);
+    let (service, origin, ticket, _children) = cutting(one_at_a_time, 6.0);
     let waiting: Vec<Ticket> = (0..3)
         .map(|_| service.ticket(&lengthy(&origin.link("/long.mp4"), 30.0)))
         .collect();
