@@ -14,7 +14,7 @@ use crate::cut::sentence;
 use crate::media::Made;
 use crate::recipe::{Format, Limits, Mode, Recipe, RecipeError, Segment};
 use crate::seconds::Seconds;
-use crate::serve::tools;
+use crate::serve::{Signals, tools};
 use crate::store::name::FileName;
 
 /// Flags of `clip`.
@@ -101,6 +101,8 @@ pub(super) fn run(clip: Clip) -> Result<Exit, Trouble> {
     let dir = std::path::absolute(work.path())
         .map_err(|error| Trouble::io("the folder cannot be found", &error))?;
     let (made, bytes, fetch) = block_on(async {
+        let mut signals =
+            Signals::listen().map_err(|error| Trouble::io("signals cannot be heard", &error))?;
         let tools = tools(&settings).await?;
         let stop = CancellationToken::new();
         let (progress, changed) = watch::channel(0.0);
@@ -113,7 +115,7 @@ pub(super) fn run(clip: Clip) -> Result<Exit, Trouble> {
         let result = tokio::select! {
             result = work => result,
             () = bar(changed) => Err(stopped()),
-            _ = tokio::signal::ctrl_c() => Err(stopped()),
+            () = signals.any() => Err(stopped()),
         };
         tools.gate.close().await;
         result
