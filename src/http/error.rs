@@ -49,7 +49,7 @@ pub struct ProblemBody {
 }
 
 /// Every code that an answer or a failed clip may carry, with the status it is answered with; 0 marks codes of failed clips only.
-pub const CODES: [(&str, u16); 58] = [
+pub const CODES: [(&str, u16); 62] = [
     ("json_invalid", 400),
     ("json_unknown_field", 400),
     ("field_type", 400),
@@ -108,6 +108,10 @@ pub const CODES: [(&str, u16); 58] = [
     ("cut_check", 0),
     ("cut_timeout", 0),
     ("interrupted", 0),
+    ("program_missing", 0),
+    ("disk_full", 0),
+    ("io", 0),
+    ("storage", 0),
 ];
 
 impl Problem {
