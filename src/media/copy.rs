@@ -1,6 +1,5 @@
 //! The fast cut: packets as they are, from a keyframe on. Where it starts is in the plan and told to whoever asked.
 
-use std::ffi::OsString;
 use std::path::Path;
 
 use super::plan::Plan;
@@ -55,9 +54,7 @@ pub async fn copy(
         &"-f",
         &"mp4",
     ]));
-    let mut file = OsString::from("file:");
-    file.push(target);
-    list.push(file);
+    list.push(sidecar::file(target));
     sidecar::ffmpeg(bench.job(bench.engine.cut_deadline), list, |_| {})
         .await
         .map_err(|error| MediaError::from_sidecar(error, Phase::Cutting))?;

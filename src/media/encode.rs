@@ -80,9 +80,7 @@ pub async fn encode(
         &"-f",
         &"mp4",
     ]));
-    let mut file = OsString::from("file:");
-    file.push(target);
-    list.push(file);
+    list.push(sidecar::file(target));
     let frames = plan
         .pieces
         .iter()

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::sidecar::{self, arguments};
+use super::sidecar::{self, arguments, file};
 use super::{Bench, Input, MediaError, Phase, probe};
 
 /// Each frame is judged on a grey thumbnail of this size.
@@ -119,12 +119,6 @@ fn light_and_spread(pixels: &[u8]) -> (f64, f64) {
         .sum::<f64>()
         / count;
     (mean, square.sqrt())
-}
-
-fn file(path: &Path) -> OsString {
-    let mut file = OsString::from("file:");
-    file.push(path);
-    file
 }
 
 #[cfg(test)]

@@ -115,8 +115,7 @@ pub fn input_arguments(input: &Input, max_pixels: u64) -> Vec<OsString> {
     ]);
     match input {
         Input::File(path) => {
-            let mut file = OsString::from("file:");
-            file.push(path);
+            let file = sidecar::file(path);
             list.extend(arguments([&"-protocol_whitelist", &"file", &"-i", &file]));
         }
         // The proxy is in the environment: see `Job::reaching`.

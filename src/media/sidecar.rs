@@ -331,3 +331,10 @@ pub fn arguments<const N: usize>(pieces: [&dyn AsRef<OsStr>; N]) -> Vec<OsString
         .map(|piece| piece.as_ref().to_owned())
         .collect()
 }
+
+/// A local file as ffmpeg is told of it: the protocol is named, so that no path is taken for another one.
+pub fn file(path: &Path) -> OsString {
+    let mut file = OsString::from("file:");
+    file.push(path);
+    file
+}

@@ -7,14 +7,13 @@ pub mod join;
 pub mod movie;
 pub mod nal;
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::encode;
 use super::plan::{Piece, Plan, keyframe_before};
 use super::probe;
-use super::sidecar::{self, arguments};
+use super::sidecar::{self, arguments, file};
 use super::window::Window;
 use super::{Bench, Input, MediaError, Phase};
 use crate::seconds::Seconds;
@@ -392,10 +391,4 @@ fn copied_part<'a>(
         length_size,
         samples,
     })
-}
-
-fn file(path: &Path) -> OsString {
-    let mut file = OsString::from("file:");
-    file.push(path);
-    file
 }

@@ -256,9 +256,7 @@ async fn copy(
             &"+frag_keyframe+empty_moov+default_base_moof+frag_discont+delay_moov",
         ]));
     }
-    let mut target = std::ffi::OsString::from("file:");
-    target.push(path);
-    list.push(target);
+    list.push(sidecar::file(path));
     sidecar::ffmpeg(
         bench.job(bench.engine.fetch_deadline).reaching(input),
         list,
