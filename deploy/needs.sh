@@ -2,11 +2,11 @@
 # Installs what building, running or testing Meme Maker needs from Debian's or Ubuntu's own packages, and only what is
 # missing. The Rust toolchain is yours to choose; it is checked for and never installed.
 #
-#   deploy/needs.sh build | run | test | browser
+#   deploy/needs.sh build | run | test | browser | python
 set -euo pipefail
 
 usage() {
-    echo "Usage: deploy/needs.sh build | run | test | browser" >&2
+    echo "Usage: deploy/needs.sh build | run | test | browser | python" >&2
     exit 2
 }
 [ $# -eq 1 ] || usage
@@ -34,6 +34,15 @@ want_compiler() {
     if [ ! -e "$archive" ]; then
         echo "needs: libc6-dev is missing; the static binary links with its libc.a."
         missing+=(libc6-dev)
+    fi
+}
+
+# Python with what makes virtual environments, which Debian keeps in a package of its own.
+want_python() {
+    want python3 "$1" python3
+    if ! python3 -c 'import ensurepip' >/dev/null 2>&1; then
+        echo "needs: python3-venv is missing; $1."
+        missing+=(python3-venv)
     fi
 }
 
@@ -69,12 +78,15 @@ case $1 in
         want nginx "the site file is tested in front of the service" nginx
         want file "the tests look at what kind of binary was built" file
         want curl "the tests speak HTTP with a client that is not ours" curl
-        want python3 "the tests compare with an independent reader" python3
+        want_python "the tests compare with independent readers"
         ;;
     browser)
         want chromium "the pages are tested in a real browser" chromium chromium-browser google-chrome
         want nodejs "it drives the browser" node
         want npm "it fetches the browser driver" npm
+        ;;
+    python)
+        want_python "tests and bench compare with programs written in it"
         ;;
     *) usage ;;
 esac
