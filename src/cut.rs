@@ -153,14 +153,7 @@ impl Tools {
         let input = input(&opened);
         let windows = async {
             let probe = probe::probe(bench, &input).await?;
-            let mut windows = Vec::new();
-            for (number, segment) in recipe.segments.iter().enumerate() {
-                windows.push(window::fetch(bench, &input, &probe, *segment, number).await?);
-                bench
-                    .progress
-                    .send_replace(0.1 * (number + 1) as f64 / recipe.segments.len() as f64);
-            }
-            Ok(windows)
+            window::fetch(bench, &input, &probe, recipe).await
         };
         let windows = explained(windows.await, &opened)?;
         Ok(Fetched {

@@ -12,6 +12,7 @@ pub mod probe;
 pub mod sidecar;
 pub mod splice;
 pub mod window;
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use tokio::sync::watch;
@@ -280,6 +281,21 @@ pub struct Spent {
     pub check: f64,
 }
 
+/// The windows as files of their own, which sidecars read from their beginning.
+async fn readable<'a>(
+    bench: &Bench<'_>,
+    windows: Cow<'a, [window::Window]>,
+) -> Result<Cow<'a, [window::Window]>, MediaError> {
+    if windows.iter().all(|window| !window.in_place) {
+        return Ok(windows);
+    }
+    let mut files = Vec::new();
+    for (number, window) in windows.iter().enumerate() {
+        files.push(window::place::extract(bench, window, number).await?);
+    }
+    Ok(Cow::Owned(files))
+}
+
 /// Makes the clip from its windows (one per segment): plan, cut, check, poster.
 ///
 /// # Errors
@@ -291,10 +307,15 @@ pub async fn make(
 ) -> Result<Made, MediaError> {
     let started = std::time::Instant::now();
     let mut plan = plan::plan(windows, recipe, bench.engine.max_height)?;
+    let mut windows = Cow::Borrowed(windows);
+    if plan.method == Method::Encode {
+        windows = readable(bench, windows).await?;
+        plan = plan::encoded(&windows, recipe, plan.reason)?;
+    }
     let planned = started.elapsed().as_secs_f64();
     let path = bench.dir.join("clip.mp4");
     let mut fallback = None;
-    let mut checked = cut_and_check(bench, windows, &plan, recipe, &path).await;
+    let mut checked = cut_and_check(bench, &windows, &plan, recipe, &path).await;
     if plan.method == Method::Splice
         && let Err(error) = &checked
         && error.is_about_the_cut()
@@ -304,8 +325,9 @@ pub async fn make(
         metrics::counter!("meme_maker_splice_fallbacks_total", "reason" => error.code())
             .increment(1);
         fallback = Some(error.to_string());
-        plan = plan::encoded(windows, recipe, "fallback")?;
-        checked = cut_and_check(bench, windows, &plan, recipe, &path).await;
+        windows = readable(bench, windows).await?;
+        plan = plan::encoded(&windows, recipe, "fallback")?;
+        checked = cut_and_check(bench, &windows, &plan, recipe, &path).await;
     }
     let (checked, encoded) = checked?;
     let encoded = planned + encoded;

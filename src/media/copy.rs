@@ -1,11 +1,12 @@
-//! The fast cut: packets as they are, from a keyframe on. Where it starts is in the plan and told to whoever asked.
+//! The fast cut: packets as they are, from a keyframe on. Where it starts is in the plan and told to whoever asked. Where the packets
+//! are samples of an MP4 they are taken over without a sidecar.
 
 use std::path::Path;
 
 use super::plan::Plan;
 use super::sidecar::{self, arguments};
 use super::window::Window;
-use super::{Bench, Input, MediaError, Phase, probe};
+use super::{Bench, Input, MediaError, Phase, probe, splice};
 
 /// Copies the plan's only piece into `target`.
 ///
@@ -20,6 +21,12 @@ pub async fn copy(
     let (Some(window), Some(piece)) = (windows.first(), plan.pieces.first()) else {
         return Err(MediaError::NoFrames);
     };
+    if window.samples.is_some() && (!plan.sound || window.is_aac()) {
+        let (window, plan, target) = (window.clone(), plan.clone(), target.to_owned());
+        return tokio::task::spawn_blocking(move || splice::taken_over(&window, &plan, &target))
+            .await
+            .map_err(std::io::Error::other)?;
+    }
     let (first, packets) = (piece.first(), &piece.packets);
     // Packets are picked by number and moved by whole ticks: ffmpeg's own -ss and -t round to microseconds and snap again.
     let video = format!(

@@ -126,7 +126,7 @@ pub fn parse(printed: &str) -> Packets {
 }
 
 /// Where the demuxer gives no duration, a packet lasts until the next one is shown, and the last as long as the one before.
-fn fill_durations(packets: &mut [Packet]) {
+pub fn fill_durations(packets: &mut [Packet]) {
     let mut times: Vec<i64> = packets.iter().map(|packet| packet.pts).collect();
     times.sort_unstable();
     let last_gap = times

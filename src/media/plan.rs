@@ -104,7 +104,7 @@ impl Plan {
 }
 
 /// Decimal times are rounded: a frame this close to a boundary lies on it.
-const TOLERANCE: Seconds = Seconds::from_micros(1_000);
+pub const TOLERANCE: Seconds = Seconds::from_micros(1_000);
 
 /// Above this share of frames to be encoded a splice saves too little for what it may cost.
 const WORTH: f64 = 0.7;
@@ -348,7 +348,7 @@ fn spliced_piece(window: &Window, bitstream: &Bitstream) -> Result<Option<Piece>
 }
 
 /// For each place in decoding order, whether everything before it is shown before everything behind it.
-fn clean_boundaries(track: &Track) -> Vec<bool> {
+pub fn clean_boundaries(track: &Track) -> Vec<bool> {
     let count = track.packets.len();
     let mut behind = vec![i64::MAX; count + 1];
     for place in (0..count).rev() {
@@ -478,6 +478,8 @@ mod tests {
             }),
             shift: Seconds::ZERO,
             bitstream: Err("codec"),
+            samples: None,
+            in_place: false,
         }
     }
 
@@ -533,6 +535,8 @@ mod tests {
                 .iter()
                 .map(|packet| packet.key)
                 .collect(),
+            disposable: vec![false; 250],
+            plain: vec![true; 250],
             spare_id: 1,
             configuration: mp4_atom::Avcc::default(),
         });

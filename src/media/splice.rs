@@ -14,11 +14,10 @@ use super::encode;
 use super::plan::{Piece, Plan, keyframe_before};
 use super::probe;
 use super::sidecar::{self, arguments, file};
-use super::window::Window;
+use super::window::{Samples, Window};
 use super::{Bench, Input, MediaError, Phase};
-use crate::seconds::Seconds;
-use bitstream::{Bitstream, configuration};
-use join::{Film, Part, Sound};
+use bitstream::configuration;
+use join::{Film, Part, Placed, Sound};
 use movie::{Movie, Sample};
 
 /// Quality of what is encoded: close to the source, because it stands beside it.
@@ -46,20 +45,17 @@ pub async fn splice(
     let mut encoded = Vec::new();
     let steps = windows.len() as f64;
     for (number, (window, piece)) in windows.iter().zip(&plan.pieces).enumerate() {
-        let bitstream = window.bitstream.as_ref().map_err(|unfit| broken(unfit))?;
         let head = encode_stretch(
             bench,
             window,
-            bitstream,
             piece.head_stretch(),
-            format!("head-{number}.mp4"),
+            format!("head-{number}"),
         );
         let tail = encode_stretch(
             bench,
             window,
-            bitstream,
             piece.tail_stretch(),
-            format!("tail-{number}.mp4"),
+            format!("tail-{number}"),
         );
         let (head, tail) = tokio::try_join!(head, tail)?;
         encoded.push((head, tail));
@@ -67,8 +63,10 @@ pub async fn splice(
             .progress
             .send_replace(0.1 + 0.7 * (number + 1) as f64 / steps);
     }
-    let sound = if plan.sound {
-        Some(sound(bench, windows, plan).await?)
+    let copied = matches!((windows, plan.pieces.as_slice()), ([window], [piece])
+        if plan.sound && window.is_aac() && window.sound(piece.first(), piece.until).is_some());
+    let sound = if plan.sound && !copied {
+        Some(mixed_sound(bench, windows, plan).await?)
     } else {
         None
     };
@@ -105,30 +103,25 @@ fn stretch(frames: &[i64]) -> Option<Stretch> {
 async fn encode_stretch(
     bench: &Bench<'_>,
     window: &Window,
-    bitstream: &Bitstream,
     stretch: Option<Stretch>,
     name: String,
 ) -> Result<Option<PathBuf>, MediaError> {
-    let Some(Stretch { first, last }) = stretch else {
+    let Some(stretch) = stretch else {
         return Ok(None);
     };
-    let target = bench.dir.join(name);
+    let bitstream = window.bitstream.as_ref().map_err(|unfit| broken(unfit))?;
+    let source = bench.dir.join(format!("{name}-source.mp4"));
+    let target = bench.dir.join(format!("{name}.mp4"));
+    let (whole, path) = (window.clone(), source.clone());
+    let first = tokio::task::spawn_blocking(move || needed(&whole, stretch, &path))
+        .await
+        .map_err(|error| broken(&error.to_string()))??;
     let base = window.video.time_base;
-    // Decoding begins at the keyframe shown at or before `first`, never at one that is merely decoded before it; what comes before
-    // `first` is dropped by tick.
-    let key = keyframe_before(&window.video, first);
-    let seek = base.seconds(key) - window.opens_at() - Seconds::from_micros(5_000);
-    let mut list = arguments([&"-copyts"]);
-    if seek > Seconds::ZERO {
-        list.extend(arguments([&"-noaccurate_seek", &"-ss", &seek.to_string()]));
-    }
-    list.extend(arguments([
-        &"-noautorotate",
-        &"-threads",
-        &bench.engine.threads.to_string(),
-    ]));
+    let last = first + stretch.last - stretch.first;
+    let threads = bench.engine.threads.to_string();
+    let mut list = arguments([&"-copyts", &"-noautorotate", &"-threads", &threads]);
     list.extend(probe::input_arguments(
-        &Input::File(window.path.clone()),
+        &Input::File(source),
         bench.engine.max_pixels,
     ));
     let rate = window.bits_a_second().saturating_mul(2).max(500_000);
@@ -146,6 +139,8 @@ async fn encode_stretch(
             "trim=start_pts={first}:end_pts={},setpts=PTS-{first}",
             last + 1
         ),
+        &"-filter_threads",
+        &"1",
         &"-fps_mode",
         &"passthrough",
         &"-enc_time_base",
@@ -165,10 +160,11 @@ async fn encode_stretch(
         &"-bufsize",
         &rate.to_string(),
         &"-threads",
-        &bench.engine.threads.to_string(),
+        &threads,
         &"-x264-params",
+        // No frames are held back: so few gain nothing from it, and each costs memory.
         &format!(
-            "sps-id={}:keyint=infinite:scenecut=0:open-gop=0",
+            "sps-id={}:keyint=infinite:scenecut=0:open-gop=0:bframes=0:rc-lookahead=0:sync-lookahead=0:sliced-threads=1",
             bitstream.spare_id
         ),
         &"-map_metadata",
@@ -183,9 +179,95 @@ async fn encode_stretch(
     Ok(Some(target))
 }
 
-/// The clip's sound as a file of its own: AAC of one segment is copied packet by packet with one packet before, which the edit list
-/// trims away again to the sample; anything else is encoded once.
-async fn sound(bench: &Bench<'_>, windows: &[Window], plan: &Plan) -> Result<PathBuf, MediaError> {
+/// Writes what decoding a stretch takes into a file of its own: pictures from the keyframe shown at or before it on, without those
+/// that are not wanted and that no other needs. Returns the time of the stretch in it, in ticks.
+fn needed(window: &Window, stretch: Stretch, target: &Path) -> Result<i64, MediaError> {
+    let bitstream = window.bitstream.as_ref().map_err(|unfit| broken(unfit))?;
+    let packets = &window.video.packets;
+    let key = keyframe_before(&window.video, stretch.first);
+    let begin = packets
+        .iter()
+        .position(|packet| packet.key && packet.pts == key)
+        .ok_or_else(|| broken("there is no keyframe before it"))?;
+    let end = packets
+        .iter()
+        .rposition(|packet| packet.pts <= stretch.last)
+        .map_or(begin, |place| place + 1);
+    let taken = |place: &usize| {
+        let pts = packets[*place].pts;
+        pts >= key && (pts >= stretch.first || !bitstream.disposable[*place])
+    };
+    let samples = places(window, (begin..end).filter(taken), -key)?;
+    let film = Film {
+        template: template(window)?,
+        configuration: bitstream.configuration.clone(),
+        timescale: window.video.time_base.den,
+        length: samples
+            .iter()
+            .map(|placed| placed.shown + 1)
+            .max()
+            .unwrap_or(1),
+        parts: vec![Part {
+            movie: &samples_of(window)?.movie,
+            length_size: bitstream.configuration.length_size,
+            samples,
+        }],
+        sound: None,
+    };
+    join::write(&film, target)?;
+    Ok(stretch.first - key)
+}
+
+fn samples_of(window: &Window) -> Result<&Samples, MediaError> {
+    window
+        .samples
+        .as_ref()
+        .ok_or_else(|| broken("the window has no samples"))
+}
+
+/// The source's picture track.
+fn template(window: &Window) -> Result<&mp4_atom::Trak, MediaError> {
+    let samples = samples_of(window)?;
+    let track = samples.track(samples.video);
+    Ok(&track.ok_or_else(|| broken("no picture"))?.trak)
+}
+
+/// Packets of a window, by their numbers, moved by so many ticks.
+fn places(
+    window: &Window,
+    numbers: impl Iterator<Item = usize>,
+    moved: i64,
+) -> Result<Vec<Placed>, MediaError> {
+    let samples = samples_of(window)?;
+    let reach = samples.video;
+    let all = samples.track(reach).map_or(&[][..], |track| &track.samples);
+    let plain = window
+        .bitstream
+        .as_ref()
+        .map_or(&[][..], |bitstream| &bitstream.plain);
+    numbers
+        .map(|number| {
+            let packet = window.video.packets.get(number);
+            match (packet, all.get(reach.first + number)) {
+                (Some(packet), Some(sample)) if sample.pts + reach.moved == packet.pts => {
+                    Ok(Placed {
+                        sample: *sample,
+                        shown: packet.pts + moved,
+                        plain: plain.get(number) == Some(&true),
+                    })
+                }
+                _ => Err(broken("the window's tables differ")),
+            }
+        })
+        .collect()
+}
+
+/// The clip's sound as a file of its own, encoded once.
+async fn mixed_sound(
+    bench: &Bench<'_>,
+    windows: &[Window],
+    plan: &Plan,
+) -> Result<PathBuf, MediaError> {
     let target = bench.dir.join("sound.mp4");
     let mut list = arguments([&"-copyts"]);
     for window in windows {
@@ -194,38 +276,13 @@ async fn sound(bench: &Bench<'_>, windows: &[Window], plan: &Plan) -> Result<Pat
             bench.engine.max_pixels,
         ));
     }
-    match (windows, plan.pieces.as_slice()) {
-        ([window], [piece])
-            if window
-                .audio
-                .as_ref()
-                .is_some_and(|track| track.codec == "aac") =>
-        {
-            let Some(track) = &window.audio else {
-                return Err(broken("sound"));
-            };
-            let base = window.video.time_base;
-            let ticks = |video_ticks| track.time_base.ticks(base.seconds(video_ticks));
-            let (from, until) = (ticks(piece.first()), ticks(piece.until));
-            let packet = track.packets.first().map_or(1024, |packet| packet.duration);
-            let picked = format!(
-                "noise=amount=0:drop=lte(pts\\,{})+gte(pts\\,{until}),setts=ts=TS-{from}",
-                from - 2 * packet
-            );
-            list.extend(arguments([
-                &"-map", &"0:a:0", &"-c", &"copy", &"-bsf:a", &picked,
-            ]));
-        }
-        _ => {
-            list.extend(arguments([
-                &"-filter_complex",
-                &encode::sound_graph(windows, plan),
-                &"-map",
-                &"[a]",
-            ]));
-            list.extend(windows.first().map(encode::sound).unwrap_or_default());
-        }
-    }
+    list.extend(arguments([
+        &"-filter_complex",
+        &encode::sound_graph(windows, plan),
+        &"-map",
+        &"[a]",
+    ]));
+    list.extend(windows.first().map(encode::sound).unwrap_or_default());
     list.extend(arguments([
         &"-map_metadata",
         &"-1",
@@ -241,6 +298,21 @@ async fn sound(bench: &Bench<'_>, windows: &[Window], plan: &Plan) -> Result<Pat
     Ok(target)
 }
 
+/// All sound of a movie of ours that holds nothing else.
+fn all_sound(movie: &Movie) -> Option<Sound<'_>> {
+    let track = movie.tracks.first()?;
+    let moved = track.moved(movie.timescale)?;
+    Some(Sound {
+        movie,
+        template: &track.trak,
+        samples: track
+            .samples
+            .iter()
+            .map(|sample| (*sample, sample.pts + moved))
+            .collect(),
+    })
+}
+
 type Encoded = (Option<PathBuf>, Option<PathBuf>);
 
 fn join_all(
@@ -251,35 +323,22 @@ fn join_all(
     target: &Path,
 ) -> Result<(), MediaError> {
     let open = |path: &Path| Movie::open(path).map(Arc::new);
-    let mut sources = Vec::new();
-    for (window, (head, tail)) in windows.iter().zip(encoded) {
+    let mut pieces = Vec::new();
+    for (head, tail) in encoded {
         let head = head.as_deref().map(open).transpose()?;
         let tail = tail.as_deref().map(open).transpose()?;
-        sources.push((open(&window.path)?, head, tail));
+        pieces.push((head, tail));
     }
-    let (Some(window), Some((movie, ..))) = (windows.first(), sources.first()) else {
-        return Err(broken("nothing to join"));
-    };
-    let template = &movie
-        .track(b"vide")
-        .ok_or_else(|| broken("no picture"))?
-        .trak;
+    let window = windows.first().ok_or_else(|| broken("nothing to join"))?;
+    let template = template(window)?;
     let mut merged = configuration(template)
         .ok_or_else(|| broken("no configuration"))?
         .clone();
     let mut parts = Vec::new();
     let mut offset = 0;
-    for ((movie, head, tail), (window, piece)) in
-        sources.iter().zip(windows.iter().zip(&plan.pieces))
-    {
+    for ((head, tail), (window, piece)) in pieces.iter().zip(windows.iter().zip(&plan.pieces)) {
         let moved = offset - piece.first();
-        let own = configuration(
-            &movie
-                .track(b"vide")
-                .ok_or_else(|| broken("no picture"))?
-                .trak,
-        );
-        let own = own.ok_or_else(|| broken("no configuration"))?;
+        let own = window.bitstream.as_ref().map_err(|unfit| broken(unfit))?;
         for (encoded, frames) in [
             (head, &piece.frames[..piece.head]),
             (tail, &piece.frames[piece.frames.len() - piece.tail..]),
@@ -294,7 +353,11 @@ fn join_all(
         if let Some(head) = head {
             parts.push(encoded_part(head, &piece.frames[..piece.head], moved)?);
         }
-        parts.push(copied_part(movie, own.length_size, window, piece, moved)?);
+        parts.push(Part {
+            movie: &samples_of(window)?.movie,
+            length_size: own.configuration.length_size,
+            samples: places(window, piece.packets.clone(), moved)?,
+        });
         if let Some(tail) = tail {
             parts.push(encoded_part(
                 tail,
@@ -308,16 +371,45 @@ fn join_all(
     if merged.sequence_parameter_sets.len() > 2 {
         return Err(broken("the encoder's parameter sets differ"));
     }
+    let mixed = sound.map(Movie::open).transpose()?;
+    let sound = match (&mixed, plan.pieces.as_slice()) {
+        (Some(movie), _) => Some(all_sound(movie).ok_or_else(|| broken("no sound"))?),
+        (None, [piece]) if plan.sound => window.sound(piece.first(), piece.until),
+        (None, _) => None,
+    };
     let film = Film {
         template,
         configuration: merged,
         timescale: window.video.time_base.den,
         parts,
         length: offset,
-        sound: sound
-            .map(Movie::open)
-            .transpose()?
-            .map(|movie| Sound { movie }),
+        sound,
+    };
+    Ok(join::write(&film, target)?)
+}
+
+/// Writes a plan's only piece with nothing encoded.
+///
+/// # Errors
+/// `Splice` when the window does not hold what the plan says.
+pub fn taken_over(window: &Window, plan: &Plan, target: &Path) -> Result<(), MediaError> {
+    let piece = plan.pieces.first().ok_or(MediaError::NoFrames)?;
+    let template = template(window)?;
+    let own = configuration(template).ok_or_else(|| broken("no configuration"))?;
+    let shown = |number: &usize| window.video.packets[*number].pts >= piece.first();
+    let film = Film {
+        template,
+        configuration: own.clone(),
+        timescale: window.video.time_base.den,
+        parts: vec![Part {
+            movie: &samples_of(window)?.movie,
+            length_size: own.length_size,
+            samples: places(window, piece.packets.clone().filter(shown), -piece.first())?,
+        }],
+        length: piece.length(),
+        sound: window
+            .sound(piece.first(), piece.until)
+            .filter(|_| plan.sound),
     };
     Ok(join::write(&film, target)?)
 }
@@ -351,40 +443,11 @@ fn encoded_part<'a>(movie: &'a Movie, frames: &[i64], moved: i64) -> Result<Part
         join::encoded_configuration(movie).map_or(4, |configuration| configuration.length_size);
     let samples = samples(movie)
         .iter()
-        .map(|sample| (*sample, sample.pts - start + first + moved))
-        .collect();
-    Ok(Part {
-        movie,
-        length_size,
-        samples,
-    })
-}
-
-fn copied_part<'a>(
-    movie: &'a Movie,
-    length_size: u8,
-    window: &Window,
-    piece: &Piece,
-    moved: i64,
-) -> Result<Part<'a>, MediaError> {
-    let all = samples(movie);
-    if all.len() != window.video.packets.len() {
-        return Err(broken("the window's tables differ"));
-    }
-    let picked = all
-        .get(piece.packets.clone())
-        .ok_or_else(|| broken("the window is too short"))?;
-    let expected = &window.video.packets[piece.packets.clone()];
-    if picked
-        .iter()
-        .zip(expected)
-        .any(|(sample, packet)| sample.pts != packet.pts)
-    {
-        return Err(broken("the window's tables differ in time"));
-    }
-    let samples = picked
-        .iter()
-        .map(|sample| (*sample, sample.pts + moved))
+        .map(|sample| Placed {
+            sample: *sample,
+            shown: sample.pts - start + first + moved,
+            plain: false,
+        })
         .collect();
     Ok(Part {
         movie,

@@ -8,24 +8,39 @@ use std::path::Path;
 use mp4_atom::{
     Avc1, Avcc, Codec, Ctts, CttsEntry, Edts, Elst, ElstEntry, Encode, FixedPoint, FourCC, Ftyp,
     Header, Mdhd, Moov, Mvhd, Stco, Stsc, StscEntry, Stss, Stsz, StszSamples, Stts, SttsEntry,
-    Trak,
+    Tkhd, Trak, Url,
 };
 
 use super::bitstream::configuration;
 use super::movie::{Movie, Sample};
 use super::nal::{self, Sequence};
 
-/// Samples of one file on their way into the joined track, in decoding order, each with the time at which it is shown there.
+/// Samples of one file on their way into the joined track, in decoding order.
 pub struct Part<'a> {
     pub movie: &'a Movie,
     /// Width of unit lengths in its samples.
     pub length_size: u8,
-    pub samples: Vec<(Sample, i64)>,
+    pub samples: Vec<Placed>,
 }
 
-/// A sound track taken over as it is, edit list included.
-pub struct Sound {
-    pub movie: Movie,
+/// A sample and its place in the joined track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    pub sample: Sample,
+    /// When it is shown, in ticks from the beginning of the film.
+    pub shown: i64,
+    /// It is known to hold nothing that has to be taken out.
+    pub plain: bool,
+}
+
+/// A sound track whose samples are taken over as they are.
+pub struct Sound<'a> {
+    pub movie: &'a Movie,
+    /// The source's track: its sample entry comes from here.
+    pub template: &'a Trak,
+    /// Samples in order with the time at which each begins, in ticks of the template from the beginning of the film. What begins
+    /// before 0 is decoded and not heard; where one begins later than the one before ends, there is silence.
+    pub samples: Vec<(Sample, i64)>,
 }
 
 /// What the joined file is made of.
@@ -38,7 +53,7 @@ pub struct Film<'a> {
     pub parts: Vec<Part<'a>>,
     /// Length in ticks.
     pub length: i64,
-    pub sound: Option<Sound>,
+    pub sound: Option<Sound<'a>>,
 }
 
 /// One `avcC` that serves the source's stream and the encoder's: both sets, the higher level, and the larger profile where they differ.
@@ -80,27 +95,28 @@ pub fn write(film: &Film<'_>, target: &Path) -> io::Result<()> {
     let mut buffer = Vec::new();
     let mut sizes = Vec::new();
     for part in &film.parts {
-        for (sample, _) in &part.samples {
-            part.movie.read(sample, &mut buffer)?;
-            sizes.push(
-                clean(&buffer, part.length_size)?
+        for placed in &part.samples {
+            sizes.push(if placed.plain {
+                placed.sample.size
+            } else {
+                part.movie.read(&placed.sample, &mut buffer)?;
+                clean(&buffer, part.length_size, &film.configuration)?
                     .iter()
-                    .map(|unit| unit.len() as u32 + 4)
-                    .sum::<u32>(),
-            );
+                    .map(|unit| unit.len() as u32 + u32::from(LENGTH_SIZE))
+                    .sum::<u32>()
+            });
         }
     }
     let picture = picture_trak(film, &sizes)?;
     let mut traks = vec![picture];
     let mut chunks = chunks_of(&traks[0], &sizes, 0);
     if let Some(sound) = &film.sound {
-        let track = sound
-            .movie
-            .tracks
-            .first()
-            .ok_or_else(|| io::Error::other("the sound has no track"))?;
-        let sizes: Vec<u32> = track.samples.iter().map(|sample| sample.size).collect();
-        traks.push(sound_trak(&track.trak, film));
+        let sizes: Vec<u32> = sound
+            .samples
+            .iter()
+            .map(|(sample, _)| sample.size)
+            .collect();
+        traks.push(sound_trak(sound, film, &sizes)?);
         chunks.extend(chunks_of(&traks[1], &sizes, 1));
     }
     chunks.sort_by(|a, b| a.seconds.total_cmp(&b.seconds).then(a.track.cmp(&b.track)));
@@ -108,28 +124,28 @@ pub fn write(film: &Film<'_>, target: &Path) -> io::Result<()> {
 
     let mut out = BufWriter::with_capacity(256 * 1024, File::create(target)?);
     out.write_all(&head)?;
-    let pictures: Vec<(&Part<'_>, &Sample)> = film
+    let pictures: Vec<(&Part<'_>, &Placed)> = film
         .parts
         .iter()
-        .flat_map(|part| part.samples.iter().map(move |(sample, _)| (part, sample)))
+        .flat_map(|part| part.samples.iter().map(move |placed| (part, placed)))
         .collect();
-    let sound = film
-        .sound
-        .as_ref()
-        .and_then(|sound| Some((&sound.movie, sound.movie.tracks.first()?)));
     for chunk in &chunks {
         let numbers = chunk.first..chunk.first + chunk.count;
         if chunk.track == 0 {
-            for (part, sample) in &pictures[numbers] {
-                part.movie.read(sample, &mut buffer)?;
-                for unit in clean(&buffer, part.length_size)? {
+            for (part, placed) in &pictures[numbers] {
+                part.movie.read(&placed.sample, &mut buffer)?;
+                if placed.plain {
+                    out.write_all(&buffer)?;
+                    continue;
+                }
+                for unit in clean(&buffer, part.length_size, &film.configuration)? {
                     out.write_all(&(unit.len() as u32).to_be_bytes())?;
                     out.write_all(unit)?;
                 }
             }
-        } else if let Some((movie, track)) = sound {
-            for sample in &track.samples[numbers] {
-                movie.read(sample, &mut buffer)?;
+        } else if let Some(sound) = &film.sound {
+            for (sample, _) in &sound.samples[numbers] {
+                sound.movie.read(sample, &mut buffer)?;
                 out.write_all(&buffer)?;
             }
         }
@@ -137,11 +153,22 @@ pub fn write(film: &Film<'_>, target: &Path) -> io::Result<()> {
     out.flush()
 }
 
-/// The units of a sample that stay: parameter sets are in the `avcC`, filler is nothing.
-fn clean(sample: &[u8], length_size: u8) -> io::Result<Vec<&[u8]>> {
+/// The units of a sample that stay: parameter sets that are in the `avcC` are said there, filler is nothing.
+fn clean<'a>(sample: &'a [u8], length_size: u8, configuration: &Avcc) -> io::Result<Vec<&'a [u8]>> {
     let mut units = nal::units(sample, length_size)
         .ok_or_else(|| io::Error::other("a sample is not made of whole units"))?;
-    units.retain(|unit| !matches!(nal::kind(unit), nal::SPS | nal::PPS | nal::FILLER));
+    let said = |unit: &&[u8]| {
+        configuration
+            .sequence_parameter_sets
+            .iter()
+            .chain(&configuration.picture_parameter_sets)
+            .any(|set| set == unit)
+    };
+    units.retain(|unit| match nal::kind(unit) {
+        nal::SPS | nal::PPS => !said(unit),
+        nal::FILLER => false,
+        _ => true,
+    });
     Ok(units)
 }
 
@@ -151,7 +178,7 @@ fn picture_trak(film: &Film<'_>, sizes: &[u32]) -> io::Result<Trak> {
     let shown: Vec<i64> = film
         .parts
         .iter()
-        .flat_map(|part| part.samples.iter().map(|(_, shown)| *shown))
+        .flat_map(|part| part.samples.iter().map(|placed| placed.shown))
         .collect();
     let mut decoded = shown.clone();
     decoded.sort_unstable();
@@ -177,21 +204,13 @@ fn picture_trak(film: &Film<'_>, sizes: &[u32]) -> io::Result<Trak> {
     let sync = film
         .parts
         .iter()
-        .flat_map(|part| part.samples.iter().map(|(sample, _)| sample.sync));
+        .flat_map(|part| part.samples.iter().map(|placed| placed.sample.sync));
 
-    let mut trak = film.template.clone();
-    trak.tkhd.track_id = 1;
-    trak.tkhd.duration = film.length as u64;
-    trak.tkhd.enabled = true;
-    trak.edts = Some(edit(film.length as u64, shift as u64, 0));
-    trak.mdia.mdhd = Mdhd {
-        timescale: film.timescale,
-        duration: film.length as u64,
-        language: trak.mdia.mdhd.language.clone(),
-        ..Mdhd::default()
-    };
+    let mut trak = bare(film.template, 1, film.timescale, film.length as u64);
+    trak.tkhd.duration = film.movie_ticks(film.length);
+    trak.edts = Some(edit(trak.tkhd.duration, shift as u64, 0));
     let stbl = &mut trak.mdia.minf.stbl;
-    let entry = match stbl.stsd.codecs.as_slice() {
+    let entry = match film.template.mdia.minf.stbl.stsd.codecs.as_slice() {
         [Codec::Avc1(entry)] => Avc1 {
             avcc: film.configuration.clone(),
             btrt: None,
@@ -228,47 +247,101 @@ fn picture_trak(film: &Film<'_>, sizes: &[u32]) -> io::Result<Trak> {
             sizes: sizes.to_vec(),
         },
     };
-    stbl.cslg = None;
     Ok(trak)
 }
 
-/// The sound track with its own times; its edit ends with the picture.
-fn sound_trak(source: &Trak, film: &Film<'_>) -> Trak {
-    let mut trak = source.clone();
-    let (media_time, wait) = edited(source, film.timescale);
-    let scale = i128::from(source.mdia.mdhd.timescale.max(1));
-    let there = i128::from(source.mdia.mdhd.duration)
-        .saturating_sub(i128::from(media_time))
-        .max(0);
-    let there = (there * i128::from(film.timescale) / scale) as u64;
-    let length = there.min((film.length as u64).saturating_sub(wait));
-    trak.tkhd.track_id = 2;
-    trak.tkhd.duration = wait + length;
-    trak.edts = Some(edit(length, media_time, wait));
-    trak.mdia.mdhd.creation_time = 0;
-    trak.mdia.mdhd.modification_time = 0;
+/// The sound track: each sample lasts until the next begins, and the edit ends with the picture.
+fn sound_trak(sound: &Sound<'_>, film: &Film<'_>, sizes: &[u32]) -> io::Result<Trak> {
+    let scale = sound.template.mdia.mdhd.timescale;
+    let (first, last) = match sound.samples.as_slice() {
+        [first, .., last] => (first.1, last),
+        [only] => (only.1, only),
+        [] => return Err(io::Error::other("the sound has no samples")),
+    };
+    let begins = sound.samples.iter().skip(1).map(|(_, begin)| *begin);
+    let ends = begins.chain([last.1 + i64::from(last.0.duration)]);
+    let durations = sound.samples.iter().zip(ends).map(|((_, begin), end)| {
+        u32::try_from(end - begin).map_err(|_| io::Error::other("the sound's times do not rise"))
+    });
+    let durations: Vec<u32> = durations.collect::<io::Result<_>>()?;
+    let length: u64 = durations.iter().map(|ticks| u64::from(*ticks)).sum();
+    let mut trak = bare(sound.template, 2, scale, length);
+    let movie = film.movie_timescale();
+    let in_movie = |ticks: u64| scaled(ticks, scale, movie);
+    let wait = in_movie(u64::try_from(first).unwrap_or(0));
+    let media_time = u64::try_from(-first).unwrap_or(0);
+    let heard = in_movie(length.saturating_sub(media_time))
+        .min(film.movie_ticks(film.length).saturating_sub(wait));
+    trak.tkhd.duration = wait + heard;
+    trak.edts = Some(edit(heard, media_time, wait));
+    let stbl = &mut trak.mdia.minf.stbl;
+    stbl.stsd = sound.template.mdia.minf.stbl.stsd.clone();
+    stbl.stts = Stts {
+        entries: runs(durations.into_iter())
+            .map(|(count, delta)| SttsEntry {
+                sample_count: count,
+                sample_delta: delta,
+            })
+            .collect(),
+    };
+    stbl.stsz = Stsz {
+        samples: StszSamples::Different {
+            sizes: sizes.to_vec(),
+        },
+    };
+    Ok(trak)
+}
+
+/// A track that has nothing of the template but its handler's kind, the look of its header and its language.
+fn bare(template: &Trak, track_id: u32, timescale: u32, duration: u64) -> Trak {
+    let media = &template.mdia;
+    let mut trak = Trak {
+        tkhd: Tkhd {
+            creation_time: 0,
+            modification_time: 0,
+            track_id,
+            enabled: true,
+            ..template.tkhd.clone()
+        },
+        ..Trak::default()
+    };
+    trak.mdia.mdhd = Mdhd {
+        timescale,
+        duration,
+        language: media.mdhd.language.clone(),
+        ..Mdhd::default()
+    };
+    trak.mdia.hdlr.handler = media.hdlr.handler;
+    let minf = &mut trak.mdia.minf;
+    minf.vmhd.clone_from(&media.minf.vmhd);
+    minf.smhd.clone_from(&media.minf.smhd);
+    // The samples are in this file.
+    minf.dinf.dref.entries = vec![Url::default().into()];
     trak
 }
 
-/// Where a track's edit list begins in its media, and how long it waits before, in ticks of the film.
-fn edited(trak: &Trak, timescale: u32) -> (u64, u64) {
-    let entries = trak
-        .edts
-        .iter()
-        .filter_map(|edts| edts.elst.as_ref())
-        .flat_map(|elst| &elst.entries);
-    let (mut media_time, mut wait) = (0, 0);
-    for entry in entries {
-        match entry.media_time {
-            Some(time) => {
-                media_time = time;
-                break;
-            }
-            // ffmpeg's movies count in thousandths.
-            None => wait += entry.segment_duration * u64::from(timescale) / 1000,
-        }
+fn scaled(ticks: u64, from: u32, to: u32) -> u64 {
+    let from = u128::from(from.max(1));
+    u64::try_from((u128::from(ticks) * u128::from(to) + from / 2) / from).unwrap_or(u64::MAX)
+}
+
+impl Film<'_> {
+    /// Ticks per second of the movie header, in which edit lists count: a whole multiple of the picture's, fine enough to say when sound
+    /// begins.
+    fn movie_timescale(&self) -> u32 {
+        const FINE: u32 = 10_000;
+        self.timescale
+            .saturating_mul(FINE.div_ceil(self.timescale.max(1)))
+            .max(1)
     }
-    (media_time, wait)
+
+    fn movie_ticks(&self, ticks: i64) -> u64 {
+        scaled(
+            u64::try_from(ticks).unwrap_or(0),
+            self.timescale,
+            self.movie_timescale(),
+        )
+    }
 }
 
 fn edit(length: u64, media_time: u64, wait: u64) -> Edts {
@@ -381,8 +454,8 @@ fn head(film: &Film<'_>, mut traks: Vec<Trak>, chunks: &[Chunk]) -> io::Result<V
         };
         let moov = Moov {
             mvhd: Mvhd {
-                timescale: film.timescale,
-                duration: film.length as u64,
+                timescale: film.movie_timescale(),
+                duration: film.movie_ticks(film.length),
                 rate: FixedPoint::new(1, 0),
                 volume: FixedPoint::new(1, 0),
                 next_track_id: traks.len() as u32 + 1,

@@ -7,13 +7,20 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use mp4_atom::{
-    Atom, FourCC, Header, Moof, Moov, ReadAtom, ReadFrom, StszSamples, Trak, TrunEntry,
+    Atom, DrefEntry, FixedPoint, FourCC, Header, Moof, Moov, ReadAtom, ReadFrom, StszSamples, Trak,
+    TrunEntry,
 };
 
 /// A file's tracks.
 #[derive(Debug)]
 pub struct Movie {
     file: File,
+    /// Bytes of the file.
+    pub length: u64,
+    /// Ticks per second of the movie header, in which edit lists count.
+    pub timescale: u32,
+    /// Whether samples lie in fragments (clause 8.8) too.
+    pub fragmented: bool,
     pub tracks: Vec<Track>,
 }
 
@@ -35,6 +42,8 @@ pub struct Sample {
     pub sync: bool,
 }
 
+/// More samples than this in one track are nonsense: 38 hours at 60 frames a second.
+const MOST_SAMPLES: usize = 1 << 23;
 /// A sample larger than this is nonsense.
 const MOST_SAMPLE: u32 = 64 << 20;
 /// `sample_is_non_sync_sample` (clause 8.8.3.1).
@@ -50,16 +59,20 @@ impl Movie {
         let length = file.metadata()?.len();
         let mut reader = BufReader::new(&file);
         let mut tracks: Vec<Track> = Vec::new();
-        let mut defaults = Vec::new();
+        let (mut defaults, mut fragmented, mut timescale) = (Vec::new(), false, 0);
         while reader.stream_position()? < length {
             let start = reader.stream_position()?;
             let Some(header) = Option::<Header>::read_from(&mut reader).map_err(invalid)? else {
                 break;
             };
             let body = reader.stream_position()?;
-            let end = header.size.map_or(length, |size| body + size as u64);
+            let end = header
+                .size
+                .map_or(length, |size| body.saturating_add(size as u64));
             if header.kind == Moov::KIND {
                 let moov = Moov::read_atom(&header, &mut reader).map_err(invalid)?;
+                timescale = moov.mvhd.timescale;
+                fragmented = moov.mvex.is_some();
                 defaults = moov.mvex.map(|mvex| mvex.trex).unwrap_or_default();
                 tracks = moov
                     .trak
@@ -70,17 +83,31 @@ impl Movie {
                 let moof = Moof::read_atom(&header, &mut reader).map_err(invalid)?;
                 fragment(&moof, start, &defaults, &mut tracks)?;
             }
+            // A box that ends before it begins is nonsense, and would be read for ever.
+            if end <= start {
+                return Err(contradictory());
+            }
             reader.seek(SeekFrom::Start(end))?;
         }
         drop(reader);
-        Ok(Movie { file, tracks })
+        Ok(Movie {
+            file,
+            length,
+            timescale,
+            fragmented,
+            tracks,
+        })
     }
 
     /// The first track with this handler: `vide` or `soun`.
     pub fn track(&self, handler: &[u8; 4]) -> Option<&Track> {
-        self.tracks
-            .iter()
-            .find(|track| track.trak.mdia.hdlr.handler == FourCC::new(handler))
+        self.number(handler)
+            .and_then(|number| self.tracks.get(number))
+    }
+
+    /// The number of the first track with this handler.
+    pub fn number(&self, handler: &[u8; 4]) -> Option<usize> {
+        self.tracks.iter().position(|track| track.is_a(handler))
     }
 
     /// Reads a sample's bytes into `buffer`, replacing what it held.
@@ -94,6 +121,77 @@ impl Movie {
         buffer.resize(sample.size as usize, 0);
         self.file.read_exact_at(buffer, sample.offset)
     }
+
+    /// Reads bytes of a sample, from `from` on and as many as `buffer` holds or the sample has; returns how many.
+    ///
+    /// # Errors
+    /// When the file ends before the sample does.
+    pub fn read_at(&self, sample: &Sample, from: u32, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = (sample.size.saturating_sub(from) as usize).min(buffer.len());
+        self.file
+            .read_exact_at(&mut buffer[..count], sample.offset + u64::from(from))?;
+        Ok(count)
+    }
+}
+
+impl Track {
+    /// Whether this is its handler (clause 8.4.3).
+    pub fn is_a(&self, handler: &[u8; 4]) -> bool {
+        self.trak.mdia.hdlr.handler == FourCC::new(handler)
+    }
+
+    /// Whether all samples lie in the file itself (clause 8.7.2).
+    pub fn is_self_contained(&self) -> bool {
+        const HERE: [u8; 4] = [0, 0, 0, 1];
+        let entries = &self.trak.mdia.minf.dinf.dref.entries;
+        entries.iter().all(|entry| match entry {
+            DrefEntry::Url(url) => url.location.is_empty(),
+            // QuickTime's alias record; it is empty and flagged when it means this file.
+            DrefEntry::Unknown(kind, data) => *kind == FourCC::new(b"alis") && data[..] == HERE,
+            _ => false,
+        })
+    }
+
+    /// What is added to a sample's time to have the time at which it is shown, in ticks, where the edit list (clause 8.6.6) says no
+    /// more than that: at most a wait and then one stretch at normal speed that goes on to the last sample. `None` when it says more.
+    pub fn moved(&self, movie_timescale: u32) -> Option<i64> {
+        let entries = self
+            .trak
+            .edts
+            .iter()
+            .filter_map(|edts| edts.elst.as_ref())
+            .flat_map(|elst| &elst.entries);
+        let (mut wait, mut stretch) = (0_u64, None);
+        for entry in entries {
+            match (entry.media_time, stretch) {
+                (None, None) => wait = wait.checked_add(entry.segment_duration)?,
+                (Some(time), None) if entry.media_rate == FixedPoint::new(1, 0) => {
+                    stretch = Some((i64::try_from(time).ok()?, entry.segment_duration));
+                }
+                _ => return None,
+            }
+        }
+        let scale = i128::from(self.trak.mdia.mdhd.timescale);
+        let movie = i128::from(movie_timescale.max(1));
+        let ticks = |movie_ticks: u64| {
+            i64::try_from((i128::from(movie_ticks) * scale + movie / 2) / movie).ok()
+        };
+        let wait = ticks(wait)?;
+        let Some((begin, length)) = stretch else {
+            return (wait == 0).then_some(0);
+        };
+        let last = self.samples.iter().map(|sample| sample.pts).max()?;
+        // 0 is what writers say who do not know the length yet. A movie's tick of slack: lengths are rounded.
+        let shown = ticks(length.saturating_add(1))?;
+        (length == 0 || begin.checked_add(shown)? > last).then_some(wait - begin)
+    }
+}
+
+fn contradictory() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the sample tables contradict each other",
+    )
 }
 
 fn invalid(error: mp4_atom::Error) -> io::Error {
@@ -103,10 +201,13 @@ fn invalid(error: mp4_atom::Error) -> io::Error {
 /// The samples of a track's own tables (clauses 8.6 and 8.7).
 fn table(trak: Trak) -> io::Result<Track> {
     let stbl = &trak.mdia.minf.stbl;
-    let sizes: Vec<u32> = match &stbl.stsz.samples {
-        StszSamples::Identical { count, size } => vec![*size; *count as usize],
-        StszSamples::Different { sizes } => sizes.clone(),
+    let count = match &stbl.stsz.samples {
+        StszSamples::Identical { count, .. } => *count as usize,
+        StszSamples::Different { sizes } => sizes.len(),
     };
+    if count > MOST_SAMPLES {
+        return Err(contradictory());
+    }
     let chunks: Vec<u64> = match (&stbl.stco, &stbl.co64) {
         (Some(stco), _) => stco
             .entries
@@ -121,47 +222,51 @@ fn table(trak: Trak) -> io::Result<Track> {
         .entries
         .iter()
         .flat_map(|entry| std::iter::repeat_n(entry.sample_delta, entry.sample_count as usize));
-    let shifts: Vec<i64> = stbl
+    let shifts = stbl
         .ctts
         .iter()
         .flat_map(|ctts| &ctts.entries)
-        .flat_map(|entry| std::iter::repeat_n(entry.sample_offset, entry.sample_count as usize))
-        .collect();
+        .flat_map(|entry| std::iter::repeat_n(entry.sample_offset, entry.sample_count as usize));
     let mut durations = durations.chain(std::iter::repeat(0));
-    let mut samples = Vec::with_capacity(sizes.len());
-    let (mut dts, mut number) = (0_i64, 0_usize);
-    for (chunk, offset) in chunks.iter().enumerate() {
-        let entry = stbl
-            .stsc
-            .entries
-            .iter()
-            .rev()
-            .find(|entry| entry.first_chunk as usize <= chunk + 1);
-        let mut offset = *offset;
-        for _ in 0..entry.map_or(0, |entry| entry.samples_per_chunk) {
-            let Some(size) = sizes.get(number) else { break };
+    let mut shifts = shifts.chain(std::iter::repeat(0));
+    let mut samples = Vec::with_capacity(count);
+    let mut dts = 0_i64;
+    let mut runs = stbl.stsc.entries.iter().peekable();
+    let mut a_chunk = 0;
+    'all: for (chunk, offset) in (1..).zip(chunks) {
+        while let Some(run) = runs.next_if(|run| run.first_chunk <= chunk) {
+            a_chunk = run.samples_per_chunk;
+        }
+        let mut offset = offset;
+        for _ in 0..a_chunk {
+            let number = samples.len();
+            if number == count {
+                break 'all;
+            }
+            let size = match &stbl.stsz.samples {
+                StszSamples::Identical { size, .. } => *size,
+                StszSamples::Different { sizes } => sizes[number],
+            };
             let duration = durations.next().unwrap_or(0);
             samples.push(Sample {
                 offset,
-                size: *size,
+                size,
                 dts,
-                pts: dts + shifts.get(number).copied().unwrap_or(0),
+                pts: dts + shifts.next().unwrap_or(0),
                 duration,
                 sync: stbl
                     .stss
                     .as_ref()
                     .is_none_or(|stss| stss.entries.binary_search(&(number as u32 + 1)).is_ok()),
             });
-            offset += u64::from(*size);
+            offset = offset
+                .checked_add(u64::from(size))
+                .ok_or_else(contradictory)?;
             dts += i64::from(duration);
-            number += 1;
         }
     }
-    if number != sizes.len() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the sample tables contradict each other",
-        ));
+    if samples.len() != count {
+        return Err(contradictory());
     }
     Ok(Track { trak, samples })
 }
@@ -188,7 +293,7 @@ fn fragment(
             None => track
                 .samples
                 .last()
-                .map_or(0, |last| last.dts + i64::from(last.duration)),
+                .map_or(0, |last| last.dts.saturating_add(i64::from(last.duration))),
         };
         let mut offset = base;
         for run in &traf.trun {
@@ -213,16 +318,19 @@ fn fragment(
                     .or(trex.map(|trex| trex.default_sample_flags));
                 let (duration, size, flags) =
                     (duration.unwrap_or(0), size.unwrap_or(0), flags.unwrap_or(0));
+                if track.samples.len() == MOST_SAMPLES {
+                    return Err(contradictory());
+                }
                 track.samples.push(Sample {
                     offset,
                     size,
                     dts,
-                    pts: dts + cts.unwrap_or(0),
+                    pts: dts.saturating_add(cts.unwrap_or(0)),
                     duration,
                     sync: flags & NON_SYNC == 0,
                 });
-                offset += u64::from(size);
-                dts += i64::from(duration);
+                offset = offset.saturating_add(u64::from(size));
+                dts = dts.saturating_add(i64::from(duration));
             }
         }
     }

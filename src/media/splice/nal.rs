@@ -32,6 +32,16 @@ pub fn units(sample: &[u8], length_size: u8) -> Option<Vec<&[u8]>> {
     Some(found)
 }
 
+/// Whether a unit is a slice of a picture (types 1 to 5).
+pub fn is_slice(unit: &[u8]) -> bool {
+    (1..=IDR).contains(&kind(unit))
+}
+
+/// Whether no other picture refers to this one (`nal_ref_idc` is 0, clause 7.4.1).
+pub fn is_disposable(unit: &[u8]) -> bool {
+    unit.first().is_some_and(|byte| byte >> 5 & 3 == 0)
+}
+
 /// `nal_unit_type` of a unit; 0, which is unspecified, for an empty one.
 pub fn kind(unit: &[u8]) -> u8 {
     unit.first().map_or(0, |byte| byte & 0x1f)
