@@ -231,22 +231,41 @@ impl MediaError {
     }
 }
 
-/// Cuts by the plan's method and checks what came out; with the seconds that the cut took.
+/// A cut that passed its check, with the picture for it.
+struct Passed {
+    checked: check::Checked,
+    poster: Option<PathBuf>,
+    /// Seconds that the cut and the check took.
+    cut: f64,
+    check: f64,
+}
+
+/// Cuts by the plan's method, checks what came out and makes its poster meanwhile.
 async fn cut_and_check(
     bench: &Bench<'_>,
     windows: &[window::Window],
     plan: &plan::Plan,
     recipe: &Recipe,
     path: &std::path::Path,
-) -> Result<(check::Checked, f64), MediaError> {
+) -> Result<Passed, MediaError> {
     let began = std::time::Instant::now();
     match plan.method {
         Method::Splice => splice::splice(bench, windows, plan, path).await?,
         Method::Encode => encode::encode(bench, windows, plan, recipe, path).await?,
         Method::Copy => copy::copy(bench, windows, plan, path).await?,
     }
-    let seconds = began.elapsed().as_secs_f64();
-    Ok((check::check(bench, windows, plan, path).await?, seconds))
+    let cut = began.elapsed().as_secs_f64();
+    let check = async {
+        let checked = check::check(bench, windows, plan, path).await?;
+        Ok((checked, began.elapsed().as_secs_f64() - cut))
+    };
+    let ((checked, check), poster) = tokio::try_join!(check, poster::poster(bench, path))?;
+    Ok(Passed {
+        checked,
+        poster,
+        cut,
+        check,
+    })
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -277,8 +296,11 @@ pub struct Made {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spent {
     pub plan: f64,
+    /// Head and tail encoded and everything joined, or all of it encoded, or copied.
     pub encode: f64,
     pub check: f64,
+    /// All of it, with the poster and whatever was discarded.
+    pub total: f64,
 }
 
 /// The windows as files of their own, which sidecars read from their beginning.
@@ -315,9 +337,9 @@ pub async fn make(
     let planned = started.elapsed().as_secs_f64();
     let path = bench.dir.join("clip.mp4");
     let mut fallback = None;
-    let mut checked = cut_and_check(bench, &windows, &plan, recipe, &path).await;
+    let mut passed = cut_and_check(bench, &windows, &plan, recipe, &path).await;
     if plan.method == Method::Splice
-        && let Err(error) = &checked
+        && let Err(error) = &passed
         && error.is_about_the_cut()
     {
         // The careful way always remains.
@@ -327,15 +349,13 @@ pub async fn make(
         fallback = Some(error.to_string());
         windows = readable(bench, windows).await?;
         plan = plan::encoded(&windows, recipe, "fallback")?;
-        checked = cut_and_check(bench, &windows, &plan, recipe, &path).await;
+        passed = cut_and_check(bench, &windows, &plan, recipe, &path).await;
     }
-    let (checked, encoded) = checked?;
-    let encoded = planned + encoded;
-    let poster = poster::poster(bench, &path).await?;
+    let passed = passed?;
     bench.progress.send_replace(0.98);
     Ok(Made {
         path,
-        poster,
+        poster: passed.poster,
         method: plan.method,
         reason: plan.reason,
         start: plan.start,
@@ -343,11 +363,12 @@ pub async fn make(
         truncated: plan.truncated,
         fallback,
         frames_copied: plan.copied(),
-        checked,
+        checked: passed.checked,
         seconds: Spent {
             plan: planned,
-            encode: encoded - planned,
-            check: started.elapsed().as_secs_f64() - encoded,
+            encode: passed.cut,
+            check: passed.check,
+            total: started.elapsed().as_secs_f64(),
         },
     })
 }

@@ -269,7 +269,7 @@ fn json(target: &Path, made: &Made, bytes: u64, fetch: f64) -> serde_json::Value
             "encode": if made.method == Method::Splice { 0.0 } else { round(spent.encode) },
             "splice": if made.method == Method::Splice { round(spent.encode) } else { 0.0 },
             "check": round(spent.check),
-            "total": round(fetch + spent.plan + spent.encode + spent.check),
+            "total": round(fetch + spent.total),
         },
     })
 }

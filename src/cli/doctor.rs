@@ -12,7 +12,6 @@ use crate::bytes::Bytes;
 use crate::config::{Flags, Settings};
 use crate::cut::{Tools, sentence};
 use crate::media::sidecar::{self, Job, SidecarError};
-use crate::media::{Input, probe};
 use crate::monitor::find_program;
 use crate::serve::tools;
 use crate::store::LocalStore;
@@ -214,12 +213,10 @@ async fn test_cut(
         .map_err(|error| chain(&error))?;
     let (progress, _) = watch::channel(0.0);
     let bench = tools.bench(dir, stop, &progress);
-    let found = probe::probe(&bench, &Input::File(target.clone()))
-        .await
-        .map_err(|error| sentence(&chain(&error)))?;
     let table = crate::media::packets::read(&bench, &target)
         .await
-        .map_err(|error| chain(&error))?;
+        .map_err(|error| sentence(&chain(&error)))?;
+    let found = table.probe.ok_or("The test clip has no pictures.")?;
     let frames = table.video.map_or(0, |track| track.packets.len());
     if frames != 15 || found.video.codec != "h264" || found.audio.is_none() {
         return Err(format!(

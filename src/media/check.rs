@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use futures_util::{StreamExt, TryStreamExt};
+
 use super::packets;
 use super::plan::{Piece, Plan};
 use super::probe::{self, TimeBase};
@@ -35,13 +37,19 @@ pub async fn check(
     plan: &Plan,
     path: &Path,
 ) -> Result<Checked, MediaError> {
-    let input = Input::File(path.to_owned());
     let unreadable = |error: MediaError| match error {
         MediaError::Unsupported(_) | MediaError::NoVideo => wrong("it cannot be read"),
         other => other,
     };
-    let probe = probe::probe(bench, &input).await.map_err(unreadable)?;
-    let table = packets::read(bench, path).await.map_err(unreadable)?;
+    let joints = async {
+        match plan.method {
+            Method::Splice => listen(bench, windows, plan, path).await,
+            Method::Encode | Method::Copy => Ok(()),
+        }
+    };
+    let table = async { packets::read(bench, path).await.map_err(unreadable) };
+    let (table, ()) = tokio::try_join!(table, joints)?;
+    let probe = table.probe.ok_or_else(|| wrong("it cannot be read"))?;
     let video = table.video.ok_or_else(|| wrong("it has no video"))?;
     let times = video.times();
     let base = windows
@@ -57,9 +65,6 @@ pub async fn check(
             }
             Method::Copy | Method::Splice => return Err(wrong(&difference)),
         }
-    }
-    if plan.method == Method::Splice {
-        listen(bench, windows, plan, path).await?;
     }
     if plan.sound
         != table
@@ -99,38 +104,55 @@ async fn listen(
     let Some(window) = windows.first() else {
         return Ok(());
     };
-    for joint in plan.joints() {
-        let joint = window.video.time_base.seconds(joint);
-        // A picture's distance before the joint: the demuxer goes on to the entry at or before it.
-        let from = (joint - LEAD).max(Seconds::ZERO);
-        let mut list = arguments([&"-ss", &from.to_string(), &"-threads", &"1"]);
-        list.extend(probe::input_arguments(
-            &Input::File(path.to_owned()),
-            bench.engine.max_pixels,
-        ));
-        let length = joint - from + FOLLOW;
-        list.extend(arguments([
-            &"-t",
-            &length.to_string(),
-            &"-map",
-            &"0:v:0",
-            &"-f",
-            &"null",
-            &"-",
-        ]));
-        let finished = sidecar::ffmpeg(bench.job(bench.engine.cut_deadline), list, |_| {})
-            .await
-            .map_err(|error| MediaError::from_sidecar(error, Phase::Cutting))?;
-        if !finished.stderr.trim().is_empty() {
-            return Err(wrong(&format!(
-                "the decoder complains at {joint} s: {}",
-                finished.stderr.trim()
-            )));
-        }
-    }
-    Ok(())
+    let base = window.video.time_base;
+    let joints = plan.joints().into_iter();
+    let heard = joints.map(|joint| listen_at(bench, path, base.seconds(joint)));
+    futures_util::stream::iter(heard)
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await
 }
 
+async fn listen_at(bench: &Bench<'_>, path: &Path, joint: Seconds) -> Result<(), MediaError> {
+    // A picture's distance before the joint: the demuxer goes on to the entry at or before it.
+    let from = (joint - LEAD).max(Seconds::ZERO);
+    // Smoothing changes no message.
+    let mut list = arguments([
+        &"-ss",
+        &from.to_string(),
+        &"-threads",
+        &"1",
+        &"-skip_loop_filter",
+        &"all",
+    ]);
+    list.extend(probe::input_arguments(
+        &Input::File(path.to_owned()),
+        bench.engine.max_pixels,
+    ));
+    let length = joint - from + FOLLOW;
+    list.extend(arguments([
+        &"-t",
+        &length.to_string(),
+        &"-map",
+        &"0:v:0",
+        &"-f",
+        &"null",
+        &"-",
+    ]));
+    let finished = sidecar::ffmpeg(bench.job(bench.engine.cut_deadline), list, |_| {})
+        .await
+        .map_err(|error| MediaError::from_sidecar(error, Phase::Cutting))?;
+    if finished.stderr.trim().is_empty() {
+        return Ok(());
+    }
+    Err(wrong(&format!(
+        "the decoder complains at {joint} s: {}",
+        finished.stderr.trim()
+    )))
+}
+
+/// So many joints are listened to at the same time.
+const AT_ONCE: usize = 2;
 /// How much is decoded before and behind a joint.
 const LEAD: Seconds = Seconds::from_micros(40_000);
 const FOLLOW: Seconds = Seconds::from_micros(300_000);

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::probe::{self, TimeBase};
+use serde::Deserialize;
+
+use super::probe::{self, Probe, TimeBase};
 use super::sidecar::{self, arguments};
 use super::{Bench, Input, MediaError, Phase};
 
@@ -33,8 +35,10 @@ impl Track {
 }
 
 /// Both tracks of a file that we made; the first of each kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Packets {
+    /// What it is made of; none when it has no pictures.
+    pub probe: Option<Probe>,
     pub video: Option<Track>,
     pub audio: Option<Track>,
 }
@@ -44,12 +48,11 @@ pub struct Packets {
 /// # Errors
 /// When ffprobe cannot read it.
 pub async fn read(bench: &Bench<'_>, path: &Path) -> Result<Packets, MediaError> {
-    let mut list = arguments([
-        &"-show_entries",
-        &"stream=index,codec_type,codec_name,time_base:packet=stream_index,pts,dts,duration,size,flags",
-        &"-of",
-        &"compact",
-    ]);
+    let entries = format!(
+        "{}:packet=stream_index,pts,dts,duration,size,flags",
+        probe::ENTRIES
+    );
+    let mut list = arguments([&"-show_entries", &entries, &"-of", &"json=compact=1"]);
     list.extend(probe::input_arguments(
         &Input::File(path.to_owned()),
         bench.engine.max_pixels,
@@ -57,71 +60,79 @@ pub async fn read(bench: &Bench<'_>, path: &Path) -> Result<Packets, MediaError>
     let printed = sidecar::ffprobe(bench.job(bench.engine.cut_deadline), list)
         .await
         .map_err(|error| MediaError::from_sidecar(error, Phase::Reading))?;
-    Ok(parse(&String::from_utf8_lossy(&printed)))
+    parse(&printed)
 }
 
-/// Reads ffprobe's `compact` lines. Packets that an edit list discards or that have no time at all are left out: no player shows them.
-pub fn parse(printed: &str) -> Packets {
-    let mut streams: Vec<(usize, String, Track)> = Vec::new();
-    let mut packets: Vec<(usize, Packet)> = Vec::new();
-    for line in printed.lines() {
-        let mut cells = line.split('|');
-        let section = cells.next().unwrap_or_default();
-        let field = |name: &str| {
-            line.split('|').find_map(|cell| {
-                cell.strip_prefix(name)
-                    .and_then(|rest| rest.strip_prefix('='))
-            })
-        };
-        match section {
-            "packet" => {
-                let number = |name| field(name).and_then(|text| text.parse::<i64>().ok());
-                let flags = field("flags").unwrap_or_default();
-                let (Some(stream), Some(pts)) = (
-                    number("stream_index"),
-                    number("pts").or_else(|| number("dts")),
-                ) else {
-                    continue;
-                };
-                if flags.contains('D') {
-                    continue;
-                }
-                let packet = Packet {
-                    pts,
-                    duration: number("duration").unwrap_or(0).max(0),
-                    size: number("size").unwrap_or(0).unsigned_abs(),
-                    key: flags.contains('K'),
-                };
-                packets.push((stream.unsigned_abs() as usize, packet));
-            }
-            "stream" => {
-                let base = field("time_base").and_then(probe::time_base);
-                let index = field("index").and_then(|text| text.parse().ok());
-                if let (Some(index), Some(time_base), Some(kind)) =
-                    (index, base, field("codec_type"))
-                {
-                    let track = Track {
-                        codec: field("codec_name").unwrap_or_default().to_owned(),
-                        time_base,
-                        packets: Vec::new(),
-                    };
-                    streams.push((index, kind.to_owned(), track));
-                }
-            }
-            _ => {}
-        }
-    }
+/// Reads ffprobe's JSON. Packets that an edit list discards or that have no time at all are left out: no player shows them.
+///
+/// # Errors
+/// `source_unsupported` when it is not what ffprobe prints.
+pub fn parse(printed: &[u8]) -> Result<Packets, MediaError> {
+    let raw: Raw = serde_json::from_slice(printed).map_err(|_| MediaError::Unsupported(None))?;
     let first = |kind: &str| {
-        let (index, _, track) = streams.iter().find(|(_, found, _)| found == kind)?;
-        let mut track = track.clone();
-        let own = packets.iter().filter(|(stream, _)| stream == index);
-        track.packets = own.map(|(_, packet)| *packet).collect();
-        fill_durations(&mut track.packets);
-        Some(track)
+        let stream = raw.streams.iter().find(|stream| stream.kind == kind)?;
+        let own = raw
+            .packets
+            .iter()
+            .filter(|packet| packet.stream == stream.index);
+        let mut packets: Vec<Packet> = own.filter_map(RawPacket::shown).collect();
+        fill_durations(&mut packets);
+        Some(Track {
+            codec: stream.codec.to_owned(),
+            time_base: probe::time_base(stream.time_base)?,
+            packets,
+        })
     };
-    Packets {
+    Ok(Packets {
+        probe: probe::parse(printed).ok(),
         video: first("video"),
         audio: first("audio"),
+    })
+}
+
+#[derive(Deserialize)]
+struct Raw<'a> {
+    #[serde(default, borrow)]
+    streams: Vec<RawStream<'a>>,
+    #[serde(default, borrow)]
+    packets: Vec<RawPacket<'a>>,
+}
+
+#[derive(Deserialize)]
+struct RawStream<'a> {
+    index: usize,
+    #[serde(rename = "codec_type", default)]
+    kind: &'a str,
+    #[serde(rename = "codec_name", default)]
+    codec: &'a str,
+    #[serde(default)]
+    time_base: &'a str,
+}
+
+#[derive(Deserialize)]
+struct RawPacket<'a> {
+    #[serde(rename = "stream_index")]
+    stream: usize,
+    pts: Option<i64>,
+    dts: Option<i64>,
+    duration: Option<i64>,
+    #[serde(default)]
+    size: &'a str,
+    #[serde(default)]
+    flags: &'a str,
+}
+
+impl RawPacket<'_> {
+    fn shown(&self) -> Option<Packet> {
+        if self.flags.contains('D') {
+            return None;
+        }
+        Some(Packet {
+            pts: self.pts.or(self.dts)?,
+            duration: self.duration.unwrap_or(0).max(0),
+            size: self.size.parse().unwrap_or(0),
+            key: self.flags.contains('K'),
+        })
     }
 }
 
@@ -144,15 +155,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_read_from_compact_lines() {
+    fn a_table_is_read_from_what_ffprobe_prints() {
         let table = parse(
-            "packet|stream_index=0|pts=1024|dts=0|duration=512|size=900|flags=K_\n\
-             packet|stream_index=1|pts=-1024|dts=-1024|duration=1024|size=21|flags=KD|side_datum/skip_samples:skip=1\n\
-             packet|stream_index=1|pts=0|dts=0|duration=1024|size=22|flags=K_\n\
-             packet|stream_index=0|pts=N/A|dts=512|duration=N/A|size=10|flags=__\n\
-             stream|index=0|codec_name=h264|codec_type=video|time_base=1/12288\n\
-             stream|index=1|codec_name=aac|codec_type=audio|time_base=1/48000\n",
-        );
+            br#"{"packets": [
+                {"stream_index": 0, "pts": 1024, "dts": 0, "duration": 512, "size": "900", "flags": "K_"},
+                {"stream_index": 1, "pts": -1024, "dts": -1024, "duration": 1024, "size": "21", "flags": "KD",
+                 "side_data_list": [{"side_data_type": "Skip Samples", "skip_samples": 1}]},
+                {"stream_index": 1, "pts": 0, "dts": 0, "duration": 1024, "size": "22", "flags": "K_"},
+                {"stream_index": 0, "dts": 512, "size": "10", "flags": "__"}
+              ], "streams": [
+                {"index": 0, "codec_name": "h264", "codec_type": "video", "width": 64, "height": 36, "time_base": "1/12288"},
+                {"index": 1, "codec_name": "aac", "codec_type": "audio", "time_base": "1/48000"}
+              ], "format": {"format_name": "mov,mp4"}}"#,
+        )
+        .unwrap();
+        assert_eq!(table.probe.map(|probe| probe.video.width), Some(64));
         let video = table.video.unwrap();
         assert_eq!(
             video.time_base,
@@ -172,12 +189,8 @@ mod tests {
             [512, 512]
         );
         assert_eq!(table.audio.unwrap().times(), [0]);
-        assert_eq!(
-            parse(""),
-            Packets {
-                video: None,
-                audio: None
-            }
-        );
+        assert!(parse(b"").is_err());
+        let nothing = parse(b"{}").unwrap();
+        assert!(nothing.video.is_none() && nothing.audio.is_none() && nothing.probe.is_none());
     }
 }

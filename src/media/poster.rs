@@ -20,7 +20,11 @@ const MOST_HEIGHT: u32 = 720;
 /// When ffmpeg is stopped, misses its deadline or the disk is full; a picture that cannot be made otherwise is no reason to lose
 /// the clip, and `None`.
 pub async fn poster(bench: &Bench<'_>, clip: &Path) -> Result<Option<PathBuf>, MediaError> {
-    // Keyframes are cheap to look at; all frames are decoded only when every keyframe is dark.
+    // Mostly the first frame shows something. Otherwise keyframes are cheap to look at; all frames are decoded only when every
+    // keyframe is dark.
+    if first(bench, clip).await? {
+        return Ok(Some(bench.dir.join(NAME)));
+    }
     let keys = ["-skip_frame", "nokey"];
     let choice = match best(bench, clip, &keys).await? {
         Some((number, light)) if light >= LIGHT => Some((number, &keys[..])),
@@ -31,16 +35,58 @@ pub async fn poster(bench: &Bench<'_>, clip: &Path) -> Result<Option<PathBuf>, M
     let Some((number, skip)) = choice else {
         return Ok(None);
     };
-    let target = bench.dir.join("poster.jpg");
     let mut list: Vec<OsString> = skip.iter().map(OsString::from).collect();
     list.extend(probe::input_arguments(
         &Input::File(clip.to_owned()),
         bench.engine.max_pixels,
     ));
-    list.extend(arguments([
+    list.extend(picture(bench, &format!("select=eq(n\\,{number}),")));
+    match run(bench, list).await {
+        Ok(()) => {}
+        Err(MediaError::Engine(error)) => {
+            tracing::warn!(error = %error, "no poster could be made");
+            return Ok(None);
+        }
+        Err(other) => return Err(other),
+    }
+    let target = bench.dir.join(NAME);
+    let size = tokio::fs::metadata(&target)
+        .await
+        .map_or(0, |meta| meta.len());
+    Ok((size > 0).then_some(target))
+}
+
+/// Makes the poster from the clip's first frame; whether that shows something.
+async fn first(bench: &Bench<'_>, clip: &Path) -> Result<bool, MediaError> {
+    let luma = bench.dir.join(LUMA);
+    let mut list = arguments([&"-threads", &"1"]);
+    list.extend(probe::input_arguments(
+        &Input::File(clip.to_owned()),
+        bench.engine.max_pixels,
+    ));
+    list.extend(thumbnails(&luma));
+    // Before the name of the output, and for this output alone.
+    list.splice(
+        list.len() - 1..list.len() - 1,
+        arguments([&"-frames:v", &"1"]),
+    );
+    list.extend(picture(bench, ""));
+    match run(bench, list).await {
+        Ok(()) => Ok(shows(light_and_spread(&taken(&luma).await?))),
+        Err(MediaError::Engine(_)) => Ok(false),
+        Err(other) => Err(other),
+    }
+}
+
+const NAME: &str = "poster.jpg";
+const LUMA: &str = "luma.raw";
+
+/// The output that is the poster, after these filters.
+fn picture(bench: &Bench<'_>, filters: &str) -> Vec<OsString> {
+    let mut list = arguments([
         &"-an",
         &"-vf",
-        &format!("select=eq(n\\,{number}),scale=-2:min(ih\\,{MOST_HEIGHT}),format=yuvj420p"),
+        &format!("{filters}scale=-2:min(ih\\,{MOST_HEIGHT}),format=yuvj420p"),
         &"-fps_mode",
         &"passthrough",
         &"-frames:v",
@@ -49,21 +95,37 @@ pub async fn poster(bench: &Bench<'_>, clip: &Path) -> Result<Option<PathBuf>, M
         &"3",
         &"-f",
         &"mjpeg",
-    ]));
-    list.push(file(&target));
+    ]);
+    list.push(file(&bench.dir.join(NAME)));
+    list
+}
+
+/// The output that is every frame's grey thumbnail.
+fn thumbnails(target: &Path) -> Vec<OsString> {
+    let mut list = arguments([
+        &"-an",
+        &"-vf",
+        &format!("scale={WIDTH}:{HEIGHT}:flags=area,format=gray"),
+        &"-fps_mode",
+        &"passthrough",
+        &"-f",
+        &"rawvideo",
+    ]);
+    list.push(file(target));
+    list
+}
+
+async fn run(bench: &Bench<'_>, list: Vec<OsString>) -> Result<(), MediaError> {
     let made = sidecar::ffmpeg(bench.job(bench.engine.cut_deadline), list, |_| {}).await;
-    match made.map_err(|error| MediaError::from_sidecar(error, Phase::Cutting)) {
-        Ok(_) => {}
-        Err(MediaError::Engine(error)) => {
-            tracing::warn!(error = %error, "no poster could be made");
-            return Ok(None);
-        }
-        Err(other) => return Err(other),
-    }
-    let size = tokio::fs::metadata(&target)
-        .await
-        .map_or(0, |meta| meta.len());
-    Ok((size > 0).then_some(target))
+    made.map(drop)
+        .map_err(|error| MediaError::from_sidecar(error, Phase::Cutting))
+}
+
+/// Reads the thumbnails and removes them.
+async fn taken(luma: &Path) -> Result<Vec<u8>, MediaError> {
+    let bytes = tokio::fs::read(luma).await?;
+    tokio::fs::remove_file(luma).await?;
+    Ok(bytes)
 }
 
 /// The number of the first frame that shows something, or of the lightest, and its mean luma.
@@ -72,31 +134,18 @@ async fn best(
     clip: &Path,
     skip: &[&str],
 ) -> Result<Option<(usize, f64)>, MediaError> {
-    let target = bench.dir.join("luma.raw");
+    let luma = bench.dir.join(LUMA);
     let mut list: Vec<OsString> = skip.iter().map(OsString::from).collect();
     list.extend(probe::input_arguments(
         &Input::File(clip.to_owned()),
         bench.engine.max_pixels,
     ));
-    list.extend(arguments([
-        &"-an",
-        &"-vf",
-        &format!("scale={WIDTH}:{HEIGHT}:flags=area,format=gray"),
-        &"-fps_mode",
-        &"passthrough",
-        &"-f",
-        &"rawvideo",
-    ]));
-    list.push(file(&target));
-    let made = sidecar::ffmpeg(bench.job(bench.engine.cut_deadline), list, |_| {}).await;
-    match made.map_err(|error| MediaError::from_sidecar(error, Phase::Cutting)) {
-        Ok(_) => {}
-        Err(MediaError::Engine(_)) => return Ok(None),
-        Err(other) => return Err(other),
+    list.extend(thumbnails(&luma));
+    match run(bench, list).await {
+        Ok(()) => Ok(choose(&taken(&luma).await?)),
+        Err(MediaError::Engine(_)) => Ok(None),
+        Err(other) => Err(other),
     }
-    let luma = tokio::fs::read(&target).await?;
-    tokio::fs::remove_file(&target).await?;
-    Ok(choose(&luma))
 }
 
 fn choose(luma: &[u8]) -> Option<(usize, f64)> {
@@ -104,10 +153,16 @@ fn choose(luma: &[u8]) -> Option<(usize, f64)> {
         .chunks_exact(WIDTH * HEIGHT)
         .map(light_and_spread)
         .collect();
-    let shows = |(light, spread): &(f64, f64)| *light >= LIGHT && *spread >= SPREAD;
     let lightest = || (0..frames.len()).max_by(|a, b| frames[*a].0.total_cmp(&frames[*b].0));
-    let number = frames.iter().position(shows).or_else(lightest)?;
+    let number = frames
+        .iter()
+        .position(|frame| shows(*frame))
+        .or_else(lightest)?;
     Some((number, frames[number].0))
+}
+
+fn shows((light, spread): (f64, f64)) -> bool {
+    light >= LIGHT && spread >= SPREAD
 }
 
 fn light_and_spread(pixels: &[u8]) -> (f64, f64) {

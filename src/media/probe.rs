@@ -103,6 +103,10 @@ pub const CODECS: &str = "h264,hevc,av1,libdav1d,vp8,vp9,libvpx,libvpx-vp9,mpeg4
 aac,mp3,mp3float,opus,libopus,vorbis,libvorbis,ac3,eac3,flac,alac,mp2,mp2float,\
 pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_f32le,pcm_u8,pcm_alaw,pcm_mulaw";
 
+/// What ffprobe is asked for to tell a [`Probe`].
+pub const ENTRIES: &str = "format=format_name,start_time,duration:stream=index,codec_type,codec_name,pix_fmt,width,height,time_base,\
+avg_frame_rate,channels,sample_rate,duration:stream_disposition=default,attached_pic:stream_tags=rotate:stream_side_data=rotation";
+
 /// The options that every reading of a source carries, and the source itself after `-i`.
 pub fn input_arguments(input: &Input, max_pixels: u64) -> Vec<OsString> {
     let mut list = arguments([
@@ -138,14 +142,7 @@ pub fn input_arguments(input: &Input, max_pixels: u64) -> Vec<OsString> {
 /// # Errors
 /// When it cannot be reached or read, or has no video.
 pub async fn probe(bench: &Bench<'_>, input: &Input) -> Result<Probe, MediaError> {
-    let mut list = arguments([
-        &"-show_entries",
-        &"format=format_name,start_time,duration:stream=index,codec_type,codec_name,pix_fmt,width,height,time_base,\
-          avg_frame_rate,channels,sample_rate,duration:stream_disposition=default,attached_pic:stream_tags=rotate:\
-          stream_side_data=rotation",
-        &"-of",
-        &"json",
-    ]);
+    let mut list = arguments([&"-show_entries", &ENTRIES, &"-of", &"json"]);
     list.extend(input_arguments(input, bench.engine.max_pixels));
     let printed = sidecar::ffprobe(bench.job(bench.engine.probe_deadline).reaching(input), list)
         .await

@@ -120,7 +120,9 @@ impl Whole {
         };
         let key = packets.get(begin).map_or(from, |packet| packet.pts);
         let tick = |ticks| sound.time_base.ticks(base.seconds(ticks));
-        let (from, until) = (tick(key), tick(until));
+        let last = packets[begin..end].iter();
+        let last = last.map(|packet| packet.pts + packet.duration).max();
+        let (from, until) = (tick(key), tick(last.unwrap_or(until)));
         let heard = sound
             .packets
             .partition_point(|packet| packet.pts + packet.duration <= from);
