@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use futures_util::{StreamExt, TryStreamExt};
-
 use super::packets;
 use super::plan::{Piece, Plan};
 use super::probe::{self, TimeBase};
@@ -47,7 +45,7 @@ pub async fn check(
             Method::Encode | Method::Copy => Ok(()),
         }
     };
-    let table = async { packets::read(bench, path).await.map_err(unreadable) };
+    let table = async { packets::read_clip(bench, path).await.map_err(unreadable) };
     let (table, ()) = tokio::try_join!(table, joints)?;
     let probe = table.probe.ok_or_else(|| wrong("it cannot be read"))?;
     let video = table.video.ok_or_else(|| wrong("it has no video"))?;
@@ -105,54 +103,118 @@ async fn listen(
         return Ok(());
     };
     let base = window.video.time_base;
-    let joints = plan.joints().into_iter();
-    let heard = joints.map(|joint| listen_at(bench, path, base.seconds(joint)));
-    futures_util::stream::iter(heard)
-        .buffer_unordered(AT_ONCE)
-        .try_collect()
-        .await
+    let entries = entries(windows, plan);
+    let joints: Vec<Joint> = plan
+        .joints()
+        .into_iter()
+        .map(|joint| {
+            let at = base.seconds(joint);
+            // A picture's distance before the joint: the demuxer goes on to the entry at or before it.
+            let from = (at - LEAD).max(Seconds::ZERO);
+            let before = entries
+                .iter()
+                .rev()
+                .find(|(ticks, _)| base.seconds(*ticks) <= from);
+            Joint {
+                at,
+                from,
+                whole: before
+                    .is_some_and(|(ticks, closed)| *closed && at - base.seconds(*ticks) <= FAR),
+            }
+        })
+        .collect();
+    for some in joints.chunks(AT_ONCE) {
+        listen_at(bench, path, some).await?;
+    }
+    Ok(())
 }
 
-async fn listen_at(bench: &Bench<'_>, path: &Path, joint: Seconds) -> Result<(), MediaError> {
-    // A picture's distance before the joint: the demuxer goes on to the entry at or before it.
-    let from = (joint - LEAD).max(Seconds::ZERO);
-    // Smoothing changes no message.
-    let mut list = arguments([
-        &"-ss",
-        &from.to_string(),
-        &"-threads",
-        &"1",
-        &"-skip_loop_filter",
-        &"all",
-    ]);
-    list.extend(probe::input_arguments(
-        &Input::File(path.to_owned()),
-        bench.engine.max_pixels,
-    ));
-    let length = joint - from + FOLLOW;
-    list.extend(arguments([
-        &"-t",
-        &length.to_string(),
-        &"-map",
-        &"0:v:0",
-        &"-f",
-        &"null",
-        &"-",
-    ]));
+/// A joint, and from where it is listened to; times from the clip's beginning.
+#[derive(Clone, Copy, Debug)]
+struct Joint {
+    at: Seconds,
+    from: Seconds,
+    /// Every picture is decoded: the entry before it is near, and nothing behind that entry needs anything before it.
+    whole: bool,
+}
+
+/// Where a decoder can begin, in ticks from the clip's beginning, rising, and whether nothing behind needs anything before.
+fn entries(windows: &[Window], plan: &Plan) -> Vec<(i64, bool)> {
+    let mut entries = Vec::new();
+    let mut offset = 0;
+    for (window, piece) in windows.iter().zip(&plan.pieces) {
+        let moved = offset - piece.first();
+        let (head, tail) = (piece.head, piece.frames.len() - piece.tail);
+        entries.extend((head > 0).then_some((offset, true)));
+        let idr = window
+            .bitstream
+            .as_ref()
+            .map_or(&[][..], |stream| &stream.idr);
+        let copied = window.video.packets.iter().zip(idr).enumerate();
+        entries.extend(
+            copied
+                .filter(|(place, (packet, _))| packet.key && piece.packets.contains(place))
+                .map(|(_, (packet, idr))| (packet.pts + moved, *idr)),
+        );
+        entries.extend(piece.frames.get(tail).map(|pts| (pts + moved, true)));
+        offset += piece.length();
+    }
+    entries.sort_unstable();
+    entries
+}
+
+/// So many joints are decoded by one sidecar.
+const AT_ONCE: usize = 4;
+
+async fn listen_at(bench: &Bench<'_>, path: &Path, joints: &[Joint]) -> Result<(), MediaError> {
+    let mut list = Vec::new();
+    for joint in joints {
+        let length = joint.at - joint.from + FOLLOW;
+        // Smoothing changes no message.
+        list.extend(arguments([
+            &"-ss",
+            &joint.from.to_string(),
+            &"-t",
+            &length.to_string(),
+            &"-threads",
+            &"1",
+            &"-skip_loop_filter",
+            &"all",
+        ]));
+        if !joint.whole {
+            // What lies between was decoded without a complaint when the stretch beside it was encoded.
+            list.extend(arguments([&"-skip_frame", &"nointra"]));
+        }
+        list.extend(probe::input_arguments(
+            &Input::File(path.to_owned()),
+            bench.engine.max_pixels,
+        ));
+    }
+    for number in 0..joints.len() {
+        list.extend(arguments([
+            &"-map",
+            &format!("{number}:v:0"),
+            &"-f",
+            &"null",
+            &"-",
+        ]));
+    }
     let finished = sidecar::ffmpeg(bench.job(bench.engine.cut_deadline), list, |_| {})
         .await
         .map_err(|error| MediaError::from_sidecar(error, Phase::Cutting))?;
     if finished.stderr.trim().is_empty() {
         return Ok(());
     }
+    let places: Vec<String> = joints.iter().map(|joint| joint.at.to_string()).collect();
     Err(wrong(&format!(
-        "the decoder complains at {joint} s: {}",
+        "the decoder complains at {} s: {}",
+        places.join(" or "),
         finished.stderr.trim()
     )))
 }
 
-/// So many joints are listened to at the same time.
-const AT_ONCE: usize = 2;
+/// A joint further behind its entry is decoded by its intra pictures alone.
+const FAR: Seconds = Seconds::from_micros(900_000);
 /// How much is decoded before and behind a joint.
 const LEAD: Seconds = Seconds::from_micros(40_000);
 const FOLLOW: Seconds = Seconds::from_micros(300_000);
