@@ -152,8 +152,8 @@ impl Tools {
         let opened = self.open(&recipe.source)?;
         let input = input(&opened);
         let windows = async {
-            let probe = probe::probe(bench, &input).await?;
-            window::fetch(bench, &input, &probe, recipe).await
+            let looked = window::look(bench, &input).await?;
+            window::fetch(bench, &input, &looked, recipe).await
         };
         let windows = explained(windows.await, &opened)?;
         Ok(Fetched {

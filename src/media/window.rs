@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::packets::Track;
-use super::probe::Probe;
+use super::probe::{self, Probe};
 use super::splice::bitstream::{Bitstream, Unfit};
 use super::splice::movie::{self, Movie};
 use super::{Bench, Input, MediaError};
 use crate::recipe::{Recipe, Segment};
 use crate::seconds::Seconds;
+use place::Whole;
 
 /// A stretch of the source on the disk.
 #[derive(Clone, Debug)]
@@ -101,6 +102,35 @@ impl Window {
     }
 }
 
+/// A source that was looked at.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    pub probe: Probe,
+    /// Its tables, when it is an MP4 on the disk that can be cut in place.
+    pub whole: Option<Arc<Whole>>,
+}
+
+/// Looks at a source: an MP4 on the disk by its tables, everything else through ffprobe.
+///
+/// # Errors
+/// When it cannot be reached or read, or has no video.
+pub async fn look(bench: &Bench<'_>, input: &Input) -> Result<Looked, MediaError> {
+    let whole = match input {
+        Input::File(path) => Whole::open(path, bench.engine.max_pixels).await,
+        Input::Link { .. } => None,
+    };
+    Ok(match whole {
+        Some(whole) => Looked {
+            probe: whole.probe.clone(),
+            whole: Some(Arc::new(whole)),
+        },
+        None => Looked {
+            probe: probe::probe(bench, input).await?,
+            whole: None,
+        },
+    })
+}
+
 /// The windows of a recipe, one per segment, in its order.
 ///
 /// # Errors
@@ -108,9 +138,10 @@ impl Window {
 pub async fn fetch(
     bench: &Bench<'_>,
     input: &Input,
-    probe: &Probe,
+    looked: &Looked,
     recipe: &Recipe,
 ) -> Result<Vec<Window>, MediaError> {
+    let probe = &looked.probe;
     for segment in &recipe.segments {
         if let Some(length) = length(probe)
             && segment.start >= length
@@ -118,8 +149,8 @@ pub async fn fetch(
             return Err(MediaError::Range(length));
         }
     }
-    if let Input::File(path) = input
-        && let Some(windows) = place::windows(path, probe, recipe).await?
+    if let Some(whole) = looked.whole.as_ref().filter(|whole| whole.serves(recipe))
+        && let Some(windows) = whole.windows(recipe).await?
     {
         return Ok(windows);
     }

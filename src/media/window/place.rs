@@ -3,59 +3,28 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use mp4_atom::{Avcc, Codec, Matrix, Mp4a};
 
 use super::{Reach, Samples, Window, length, whole_enough};
 use crate::media::packets::{self, Packet, Track};
 use crate::media::plan::{TOLERANCE, clean_boundaries};
-use crate::media::probe::{Probe, TimeBase};
+use crate::media::probe::{Audio, Probe, TimeBase, Video};
 use crate::media::splice::bitstream::{self, configuration};
 use crate::media::splice::join::{self, Film, Part, Placed};
 use crate::media::splice::movie::{self, Movie};
+use crate::media::splice::nal::Sequence;
 use crate::media::{Bench, MediaError};
 use crate::recipe::{Recipe, Segment};
 use crate::seconds::Seconds;
 
-/// The windows of a recipe in a local file, or `None` when it has to be copied.
-///
-/// # Errors
-/// When the file lacks what its tables promise.
-pub async fn windows(
-    path: &Path,
-    probe: &Probe,
-    recipe: &Recipe,
-) -> Result<Option<Vec<Window>>, MediaError> {
-    if !may_serve(probe, recipe) {
-        return Ok(None);
-    }
-    let (path, probe, segments) = (path.to_owned(), probe.clone(), recipe.segments.clone());
-    let found = tokio::task::spawn_blocking(move || {
-        // What cannot be read here may be read by ffmpeg.
-        let Ok(movie) = Movie::open(&path) else {
-            return Ok(None);
-        };
-        let Some(file) = Whole::of(Arc::new(movie), &probe) else {
-            return Ok(None);
-        };
-        let windows = segments
-            .iter()
-            .map(|segment| file.window(&path, &probe, *segment));
-        windows.collect()
-    });
-    found.await.map_err(io::Error::other)?
-}
-
-/// Whether a source is of the kind that may be cut in place. Sound of several segments is mixed anew, which ffmpeg does, from copies.
-pub fn may_serve(probe: &Probe, recipe: &Recipe) -> bool {
-    let sound = probe.audio.as_ref().filter(|_| !recipe.mute);
-    probe.container.contains("mp4")
-        && probe.video.codec == "h264"
-        && sound.is_none_or(|audio| audio.codec == "aac" && recipe.segments.len() == 1)
-}
-
 /// A file whose packets are its samples, all of them.
+#[derive(Debug)]
 pub struct Whole {
+    pub path: PathBuf,
+    pub probe: Probe,
     movie: Arc<Movie>,
     video: (Reach, Track),
     audio: Option<(Reach, Track)>,
@@ -64,35 +33,65 @@ pub struct Whole {
 }
 
 impl Whole {
-    /// Takes a movie as a whole, if nothing in it asks for more than samples.
-    pub fn of(movie: Arc<Movie>, probe: &Probe) -> Option<Whole> {
+    /// Reads the tables of a local file, if nothing in it asks for more than samples. `max_pixels` is what a picture may have.
+    pub async fn open(path: &Path, max_pixels: u64) -> Option<Whole> {
+        let path = path.to_owned();
+        let opened = tokio::task::spawn_blocking(move || {
+            // What cannot be read here may be read by ffmpeg.
+            let movie = Movie::open(&path).ok()?;
+            Whole::of(movie, path, max_pixels)
+        });
+        opened.await.ok().flatten()
+    }
+
+    fn of(movie: Movie, path: PathBuf, max_pixels: u64) -> Option<Whole> {
         if movie.fragmented {
             return None;
         }
-        let video = track(&movie, probe.video.index, b"vide", probe.video.time_base)?;
-        configuration(&movie.tracks.get(video.0.track)?.trak)?;
+        let video = track(&movie, b"vide")?;
+        let audio = match movie.number(b"soun") {
+            Some(_) => Some(track(&movie, b"soun")?),
+            None => None,
+        };
         // What an edit list hides is hard to tell from what is merely decoded first.
         if video.1.packets.iter().any(|packet| packet.pts < 0) {
             return None;
         }
-        let audio = match &probe.audio {
-            Some(audio) => {
-                let found = movie.tracks.get(audio.index)?;
-                let base = TimeBase {
-                    num: 1,
-                    den: found.trak.mdia.mdhd.timescale,
-                };
-                Some(track(&movie, audio.index, b"soun", base)?)
-            }
-            None => None,
-        };
-        let clean = clean_boundaries(&video.1);
+        let probe = probe_of(&movie, &video, audio.as_ref())?;
+        if u64::from(probe.video.width) * u64::from(probe.video.height) > max_pixels {
+            return None;
+        }
         Some(Whole {
-            movie,
+            path,
+            probe,
+            clean: clean_boundaries(&video.1),
+            movie: Arc::new(movie),
             video,
             audio,
-            clean,
         })
+    }
+
+    /// Whether a recipe can be cut in place. Sound of several segments is mixed anew, which ffmpeg does, from copies.
+    pub fn serves(&self, recipe: &Recipe) -> bool {
+        recipe.mute || self.audio.is_none() || recipe.segments.len() == 1
+    }
+
+    /// The windows of a recipe, one per segment; `None` when they have to be copied after all.
+    ///
+    /// # Errors
+    /// When the file lacks what its tables promise.
+    pub async fn windows(
+        self: &Arc<Whole>,
+        recipe: &Recipe,
+    ) -> Result<Option<Vec<Window>>, MediaError> {
+        let (whole, segments) = (Arc::clone(self), recipe.segments.clone());
+        let found = tokio::task::spawn_blocking(move || {
+            segments
+                .iter()
+                .map(|segment| whole.window(*segment))
+                .collect()
+        });
+        found.await.map_err(io::Error::other)?
     }
 
     /// Which samples of the two tracks a segment needs: from the keyframe shown at or before its start to the first place behind its
@@ -132,7 +131,7 @@ impl Whole {
         (begin..end, heard..over.max(heard))
     }
 
-    /// The places in the file that hold the samples of a segment.
+    /// The places in the file that hold the samples of a segment, in no order.
     pub fn extents(&self, segment: Segment) -> Vec<Range<u64>> {
         let (video, audio) = self.reach(segment, 0);
         let lie = |reach: Reach, numbers: Range<usize>| {
@@ -154,16 +153,11 @@ impl Whole {
         extents
     }
 
-    fn window(
-        &self,
-        path: &Path,
-        probe: &Probe,
-        segment: Segment,
-    ) -> Result<Option<Window>, MediaError> {
+    fn window(&self, segment: Segment) -> Result<Option<Window>, MediaError> {
         let mut back = 0;
         loop {
             let (video, audio) = self.reach(segment, back);
-            self.all_there(&video, probe)?;
+            self.all_there(&video)?;
             let Some(track) = self.movie.tracks.get(self.video.0.track) else {
                 return Ok(None);
             };
@@ -189,9 +183,9 @@ impl Whole {
             }
             let from = |reach: Reach, first| Reach { first, ..reach };
             let window = Window {
-                path: path.to_owned(),
+                path: self.path.clone(),
                 segment,
-                probe: probe.clone(),
+                probe: self.probe.clone(),
                 video: pictures,
                 audio: self.audio.as_ref().map(|(_, track)| cut(track, &audio)),
                 shift: Seconds::ZERO,
@@ -211,7 +205,7 @@ impl Whole {
     }
 
     /// Refuses samples behind the end of the file.
-    fn all_there(&self, numbers: &Range<usize>, probe: &Probe) -> Result<(), MediaError> {
+    fn all_there(&self, numbers: &Range<usize>) -> Result<(), MediaError> {
         let (reach, track) = &self.video;
         let samples = self
             .movie
@@ -229,7 +223,7 @@ impl Whole {
         let got = track.time_base.seconds(track.packets[missing].pts);
         Err(MediaError::Truncated {
             got,
-            said: length(probe).unwrap_or(got),
+            said: length(&self.probe).unwrap_or(got),
         })
     }
 
@@ -245,24 +239,30 @@ impl Whole {
     }
 }
 
-/// A track of the file as packets with the times at which they are shown.
-fn track(
-    movie: &Movie,
-    number: usize,
-    handler: &[u8; 4],
-    time_base: TimeBase,
-) -> Option<(Reach, Track)> {
-    let track = movie.tracks.get(number)?;
-    let scale = track.trak.mdia.mdhd.timescale;
-    if !track.is_a(handler)
-        || !track.is_self_contained()
-        || (time_base.num, time_base.den) != (1, scale)
+/// The only track of a kind, as packets with the times at which they are shown.
+fn track(movie: &Movie, handler: &[u8; 4]) -> Option<(Reach, Track)> {
+    let number = movie.number(handler)?;
+    if movie
+        .tracks
+        .iter()
+        .filter(|track| track.is_a(handler))
+        .count()
+        > 1
     {
+        return None;
+    }
+    let track = movie.tracks.get(number)?;
+    let codec = match track.trak.mdia.minf.stbl.stsd.codecs.as_slice() {
+        [Codec::Avc1(entry)] if eight_bits_of_420(&entry.avcc) => "h264",
+        [Codec::Mp4a(entry)] if aac(entry).is_some() => "aac",
+        _ => return None,
+    };
+    if !track.is_self_contained() || track.samples.is_empty() {
         return None;
     }
     let moved = track.moved(movie.timescale)?;
     let packet = |sample: &movie::Sample| Packet {
-        pts: sample.pts + moved,
+        pts: sample.pts.saturating_add(moved),
         duration: i64::from(sample.duration),
         size: u64::from(sample.size),
         key: sample.sync,
@@ -274,13 +274,124 @@ fn track(
         first: 0,
         moved,
     };
-    let codec = if handler == b"vide" { "h264" } else { "aac" };
-    let track = Track {
-        codec: codec.to_owned(),
-        time_base,
-        packets,
+    let time_base = TimeBase {
+        num: 1,
+        den: track.trak.mdia.mdhd.timescale,
     };
-    Some((reach, track))
+    (time_base.den > 0).then(|| {
+        let track = Track {
+            codec: codec.to_owned(),
+            time_base,
+            packets,
+        };
+        (reach, track)
+    })
+}
+
+fn eight_bits_of_420(configuration: &Avcc) -> bool {
+    let sets = configuration.sequence_parameter_sets.iter();
+    let mut sets = sets.map(|set| Sequence::parse(set)).peekable();
+    sets.peek().is_some()
+        && sets.all(|set| {
+            set.is_some_and(|set| {
+                (set.chroma_format, set.luma_depth, set.chroma_depth) == (1, 8, 8)
+            })
+        })
+}
+
+/// Channels and samples per second of a track of AAC-LC (ISO/IEC 14496-3, clause 1.6); `None` for everything else.
+fn aac(entry: &Mp4a) -> Option<(u32, u32)> {
+    const AAC: u8 = 0x40;
+    const LOW_COMPLEXITY: u8 = 2;
+    const RATES: [u32; 13] = [
+        96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025,
+        8_000, 7_350,
+    ];
+    let configuration = &entry.esds.es_desc.dec_config;
+    let specific = configuration.dec_specific.as_ref()?;
+    if configuration.object_type_indication != AAC || specific.profile != LOW_COMPLEXITY {
+        return None;
+    }
+    let channels = match specific.chan_conf {
+        count @ 1..=6 => u32::from(count),
+        7 => 8,
+        _ => return None,
+    };
+    Some((channels, *RATES.get(usize::from(specific.freq_index))?))
+}
+
+/// What ffprobe would say of the file.
+fn probe_of(
+    movie: &Movie,
+    (reach, pictures): &(Reach, Track),
+    sound: Option<&(Reach, Track)>,
+) -> Option<Probe> {
+    let trak = &movie.tracks.get(reach.track)?.trak;
+    let [Codec::Avc1(entry)] = trak.mdia.minf.stbl.stsd.codecs.as_slice() else {
+        return None;
+    };
+    let times = pictures.times();
+    let (first, last) = (*times.first()?, *times.last()?);
+    let length = pictures.time_base.seconds(last - first).as_f64();
+    let fps = (length > 0.0).then(|| (times.len() - 1) as f64 / length);
+    let mut from = pictures.time_base.seconds(first);
+    let mut until = Seconds::ZERO;
+    for track in std::iter::once(pictures).chain(sound.map(|(_, track)| track)) {
+        let begins = track.packets.iter().map(|packet| packet.pts.max(0)).min()?;
+        let ends = track
+            .packets
+            .iter()
+            .map(|packet| packet.pts + packet.duration);
+        from = from.min(track.time_base.seconds(begins));
+        until = until.max(track.time_base.seconds(ends.max()?));
+    }
+    let audio = match sound {
+        Some((reach, _)) => {
+            let trak = &movie.tracks.get(reach.track)?.trak;
+            let [Codec::Mp4a(entry)] = trak.mdia.minf.stbl.stsd.codecs.as_slice() else {
+                return None;
+            };
+            let (channels, rate) = aac(entry)?;
+            Some(Audio {
+                index: reach.track,
+                codec: "aac".to_owned(),
+                channels,
+                rate,
+            })
+        }
+        None => None,
+    };
+    Some(Probe {
+        container: CONTAINER.to_owned(),
+        duration: Some(until - from).filter(|duration| *duration > Seconds::ZERO),
+        start: from,
+        video: Video {
+            index: reach.track,
+            codec: "h264".to_owned(),
+            pixel_format: "yuv420p".to_owned(),
+            width: u32::from(entry.visual.width),
+            height: u32::from(entry.visual.height),
+            rotation: rotation(&trak.tkhd.matrix)?,
+            time_base: pictures.time_base,
+            fps,
+        },
+        audio,
+    })
+}
+
+/// ffmpeg's name for MP4 and its kin.
+const CONTAINER: &str = "mov,mp4,m4a,3gp,3g2,mj2";
+
+/// Degrees clockwise that a player turns the picture (ISO/IEC 14496-12, clause 6.2.2), when it does no more than that.
+fn rotation(matrix: &Matrix) -> Option<u32> {
+    const ONE: i32 = 1 << 16;
+    match (matrix.a, matrix.b, matrix.c, matrix.d) {
+        (ONE, 0, 0, ONE) => Some(0),
+        (0, ONE, c, 0) if c == -ONE => Some(90),
+        (a, 0, 0, d) if (a, d) == (-ONE, -ONE) => Some(180),
+        (0, b, ONE, 0) if b == -ONE => Some(270),
+        _ => None,
+    }
 }
 
 /// Writes a window in place into a file of its own, for sidecars to read.
