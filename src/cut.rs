@@ -8,11 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clip::Failure;
 use crate::config::Settings;
-use crate::media::probe::Probe;
-use crate::media::window::{self, Window};
-use crate::media::{self, Bench, Engine, Input, Made, MediaError, Progress, probe, sidecar};
-use crate::recipe::{Recipe, Source};
+use crate::media::splice::movie::{self, TopBox};
+use crate::media::window::place::Whole;
+use crate::media::window::{self, Looked, Window};
+use crate::media::{self, Bench, Engine, Input, Made, MediaError, Progress, sidecar};
+use crate::recipe::{Recipe, Segment, Source};
 use crate::source::gate::{Budget, Gate};
+use crate::source::spool::{Spool, SpoolError};
 use crate::source::{self, Opened, Place, SourceError};
 
 /// The engine and the way out.
@@ -129,18 +131,28 @@ impl Tools {
         }
     }
 
-    /// Probes a source.
+    /// Looks at a source.
     ///
     /// # Errors
     /// When it is refused, cannot be reached or read.
-    pub async fn probe(
+    pub async fn look(
         &self,
         bench: &Bench<'_>,
         source: &Source,
-    ) -> Result<(Probe, u64), CutError> {
+    ) -> Result<(Looked, u64), CutError> {
         let opened = self.open(source)?;
-        let probe = explained(probe::probe(bench, &input(&opened)).await, &opened)?;
-        Ok((probe, opened.bytes()))
+        let looked = async {
+            match spooled(bench, &opened, &[]).await? {
+                Some((_, looked)) => Ok(looked),
+                None => {
+                    let input = input(&opened);
+                    let looked = window::look(bench, &input).await?;
+                    looked.with_keyframes(bench, &input).await
+                }
+            }
+        };
+        let looked = explained(looked.await, &opened)?;
+        Ok((looked, opened.bytes()))
     }
 
     /// Fetches the windows of a recipe, one per segment.
@@ -150,8 +162,13 @@ impl Tools {
     pub async fn fetch(&self, bench: &Bench<'_>, recipe: &Recipe) -> Result<Fetched, CutError> {
         let began = Instant::now();
         let opened = self.open(&recipe.source)?;
-        let input = input(&opened);
         let windows = async {
+            if let Some((input, looked)) = spooled(bench, &opened, &recipe.segments).await?
+                && looked.serves(recipe)
+            {
+                return window::fetch(bench, &input, &looked, recipe).await;
+            }
+            let input = input(&opened);
             let looked = window::look(bench, &input).await?;
             window::fetch(bench, &input, &looked, recipe).await
         };
@@ -189,6 +206,67 @@ fn input(opened: &Opened) -> Input {
             proxy: proxy.clone(),
         },
     }
+}
+
+/// An MP4 behind a link as a sparse file in the work directory that holds its index and what some segments need; `None` when the source
+/// or its server is not made for that. Then ffmpeg reads the link, and says what is wrong if anything is.
+async fn spooled(
+    bench: &Bench<'_>,
+    opened: &Opened,
+    segments: &[Segment],
+) -> Result<Option<(Input, Looked)>, MediaError> {
+    let Place::Link { url, proxy } = &opened.place else {
+        return Ok(None);
+    };
+    let path = bench.dir.join("source.mp4");
+    let work = async {
+        let mut spool = Spool::open(url, proxy, &path).await?;
+        if !index_fetched(&mut spool).await? {
+            return Ok(None);
+        }
+        let Some(whole) = Whole::open(&path, bench.engine.max_pixels).await else {
+            return Ok(None);
+        };
+        let extents = segments.iter().flat_map(|segment| whole.extents(*segment));
+        spool.want(extents.collect()).await?;
+        Ok::<_, SpoolError>(Some(whole))
+    };
+    let whole = tokio::select! {
+        whole = tokio::time::timeout(bench.engine.fetch_deadline, work) => whole,
+        () = bench.stop.cancelled() => return Err(MediaError::Stopped),
+    };
+    match whole {
+        Ok(Ok(Some(whole))) => Ok(Some((Input::File(path), Looked::of(whole)))),
+        Ok(Err(SpoolError::Io(error))) if error.kind() == std::io::ErrorKind::StorageFull => {
+            Err(MediaError::NoSpace)
+        }
+        Err(_) => Err(MediaError::Timeout),
+        Ok(Ok(None) | Err(_)) => {
+            // It may hold much already.
+            let _ = tokio::fs::remove_file(&path).await;
+            Ok(None)
+        }
+    }
+}
+
+/// Fetches the index of an MP4, wherever in the file it is; whether there is one.
+async fn index_fetched(spool: &mut Spool) -> Result<bool, SpoolError> {
+    const MOST_BOXES: usize = 16;
+    const MOST_BYTES: u64 = 64 << 20;
+    let mut start = 0_u64;
+    for _ in 0..MOST_BOXES {
+        let head = start..start.saturating_add(movie::BOX_HEAD);
+        spool.want(vec![head.clone()]).await?;
+        match movie::top_box(&spool.read(head)?, start, spool.length()) {
+            TopBox::Index { end } if end - start <= MOST_BYTES => {
+                spool.want(vec![start..end]).await?;
+                return Ok(true);
+            }
+            TopBox::Other { end } => start = end,
+            TopBox::Index { .. } | TopBox::Unreadable => return Ok(false),
+        }
+    }
+    Ok(false)
 }
 
 /// What the gate refused explains what ffmpeg could not read.

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Trouble, block_on, print, settings, source};
 use crate::config::Flags;
+use crate::seconds::Seconds;
 use crate::serve::tools;
 
 /// Flags of `probe`.
@@ -28,18 +29,18 @@ pub(super) fn run(probe: Probe) -> Result<Exit, Trouble> {
         ..Flags::default()
     })?;
     let source = source(&probe.source)?;
-    let (found, bytes) = block_on(async {
+    let dir = tempfile::tempdir()
+        .map_err(|error| Trouble::io("there is no folder for temporary files", &error))?;
+    let (looked, bytes) = block_on(async {
         let tools = tools(&settings).await?;
         let (stop, (progress, _)) = (CancellationToken::new(), watch::channel(0.0));
         let result = tools
-            .probe(
-                &tools.bench(&std::env::temp_dir(), &stop, &progress),
-                &source,
-            )
+            .look(&tools.bench(dir.path(), &stop, &progress), &source)
             .await;
         tools.gate.close().await;
         result.map_err(Trouble::from)
     })??;
+    let found = &looked.probe;
     let video = &found.video;
     if probe.json {
         let audio = found.audio.as_ref().map(|audio| {
@@ -65,6 +66,7 @@ pub(super) fn run(probe: Probe) -> Result<Exit, Trouble> {
                 "time_base": format!("{}/{}", video.time_base.num, video.time_base.den),
             },
             "audio": audio,
+            "snap_points": looked.keyframes,
             "bytes_fetched": bytes,
         });
         print(&object.to_string());
@@ -94,5 +96,27 @@ pub(super) fn run(probe: Probe) -> Result<Exit, Trouble> {
         )),
         None => print("Sound      none"),
     }
+    print(&format!(
+        "Snaps at   {}",
+        snaps(looked.keyframes.as_deref())
+    ));
     Ok(Exit::Done)
+}
+
+/// Where a fast cut can begin: all places, or the first ones and how many there are.
+fn snaps(keyframes: Option<&[Seconds]>) -> String {
+    const SHOWN: usize = 8;
+    let Some(keyframes) = keyframes else {
+        return "unknown; a fast cut says afterwards where it started".to_owned();
+    };
+    let shown: Vec<String> = keyframes
+        .iter()
+        .take(SHOWN)
+        .map(Seconds::to_string)
+        .collect();
+    let rest = match keyframes.len().saturating_sub(SHOWN) {
+        0 => " s".to_owned(),
+        rest => format!(" s and {rest} more (--json lists all)"),
+    };
+    shown.join(", ") + &rest
 }

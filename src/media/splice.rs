@@ -257,7 +257,11 @@ fn places(
             match (packet, all.get(reach.first + number)) {
                 (Some(packet), Some(sample)) if sample.pts + reach.moved == packet.pts => {
                     Ok(Placed {
-                        sample: *sample,
+                        // Where pictures are not whole at once, no player should begin.
+                        sample: Sample {
+                            sync: packet.key,
+                            ..*sample
+                        },
                         shown: packet.pts + moved,
                         plain: plain.get(number) == Some(&true),
                     })

@@ -7,7 +7,7 @@ pub mod place;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::packets::Track;
+use super::packets::{self, Track};
 use super::probe::{self, Probe};
 use super::splice::bitstream::{Bitstream, Unfit};
 use super::splice::movie::{self, Movie};
@@ -108,6 +108,8 @@ pub struct Looked {
     pub probe: Probe,
     /// Its tables, when it is an MP4 on the disk that can be cut in place.
     pub whole: Option<Arc<Whole>>,
+    /// Where a fast cut can begin, rising, as people count; none when nobody looked.
+    pub keyframes: Option<Vec<Seconds>>,
 }
 
 /// Looks at a source: an MP4 on the disk by its tables, everything else through ffprobe.
@@ -119,16 +121,56 @@ pub async fn look(bench: &Bench<'_>, input: &Input) -> Result<Looked, MediaError
         Input::File(path) => Whole::open(path, bench.engine.max_pixels).await,
         Input::Link { .. } => None,
     };
-    Ok(match whole {
-        Some(whole) => Looked {
-            probe: whole.probe.clone(),
-            whole: Some(Arc::new(whole)),
-        },
-        None => Looked {
+    match whole {
+        Some(whole) => Ok(Looked::of(whole)),
+        None => Ok(Looked {
             probe: probe::probe(bench, input).await?,
             whole: None,
-        },
-    })
+            keyframes: None,
+        }),
+    }
+}
+
+impl Looked {
+    /// What the tables of a file tell.
+    pub fn of(whole: Whole) -> Looked {
+        Looked {
+            probe: whole.probe.clone(),
+            keyframes: Some(whole.keyframes()),
+            whole: Some(Arc::new(whole)),
+        }
+    }
+
+    /// With the keyframes of a local file, which is read to its end if its tables did not tell. Those of a link would cost all of it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn with_keyframes(
+        self,
+        bench: &Bench<'_>,
+        input: &Input,
+    ) -> Result<Looked, MediaError> {
+        let (None, Input::File(path)) = (&self.keyframes, input) else {
+            return Ok(self);
+        };
+        let table = packets::read(bench, path).await?;
+        let keyframes = table.video.map(|track| {
+            let keys = track.packets.iter().filter(|packet| packet.key);
+            let mut times: Vec<Seconds> = keys
+                .map(|packet| track.time_base.seconds(packet.pts) - self.probe.zero())
+                .collect();
+            times.sort_unstable();
+            times
+        });
+        Ok(Looked { keyframes, ..self })
+    }
+
+    /// Whether a recipe can be cut in place.
+    pub fn serves(&self, recipe: &Recipe) -> bool {
+        self.whole
+            .as_ref()
+            .is_some_and(|whole| whole.serves(recipe))
+    }
 }
 
 /// The windows of a recipe, one per segment, in its order.

@@ -49,6 +49,44 @@ const MOST_SAMPLE: u32 = 64 << 20;
 /// `sample_is_non_sync_sample` (clause 8.8.3.1).
 const NON_SYNC: u32 = 0x0001_0000;
 
+/// A box at the top of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopBox {
+    /// The index, which ends here.
+    Index { end: u64 },
+    /// Another one; the next begins here.
+    Other { end: u64 },
+    /// Samples in fragments, or no MP4 at all.
+    Unreadable,
+}
+
+/// How many bytes of a box tell its kind and size.
+pub const BOX_HEAD: u64 = 16;
+
+/// Tells the box that begins at `start` from its first bytes, in a file of `length` bytes.
+pub fn top_box(head: &[u8], start: u64, length: u64) -> TopBox {
+    let mut bytes = head;
+    let Ok(Some(header)) = Option::<Header>::read_from(&mut bytes) else {
+        return TopBox::Unreadable;
+    };
+    let body = start + (head.len() - bytes.len()) as u64;
+    let end = header
+        .size
+        .map_or(length, |size| body.saturating_add(size as u64));
+    const KNOWN: [&[u8; 4]; 7] = [
+        b"ftyp", b"mdat", b"free", b"skip", b"wide", b"uuid", b"pnot",
+    ];
+    if end <= start || end > length {
+        TopBox::Unreadable
+    } else if header.kind == Moov::KIND {
+        TopBox::Index { end }
+    } else if KNOWN.iter().any(|kind| header.kind == FourCC::new(kind)) {
+        TopBox::Other { end }
+    } else {
+        TopBox::Unreadable
+    }
+}
+
 impl Movie {
     /// Reads all boxes that say where samples are.
     ///
@@ -88,6 +126,10 @@ impl Movie {
                 return Err(contradictory());
             }
             reader.seek(SeekFrom::Start(end))?;
+            // Without fragments everything is said, and what comes behind may be large or not even here.
+            if !tracks.is_empty() && !fragmented {
+                break;
+            }
         }
         drop(reader);
         Ok(Movie {

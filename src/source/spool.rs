@@ -1,0 +1,273 @@
+//! A link's bytes on the disk, as far as they were asked for: a sparse file that is as long as the source. Every byte comes through the
+//! gate; a server that gives no ranges, or changes its mind, has no spool.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, RANGE};
+use reqwest::{Client, Proxy, Response, StatusCode, Url};
+
+/// The part of a source that is here.
+#[derive(Debug)]
+pub struct Spool {
+    client: Client,
+    /// Where the first answer really came from.
+    url: Url,
+    file: Arc<File>,
+    path: PathBuf,
+    length: u64,
+    /// What the server calls this version of the file.
+    version: Option<String>,
+    /// What is here: rising, apart from each other.
+    here: Vec<Range<u64>>,
+}
+
+/// Why there is no spool, or not more of it.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    #[error("the server gives no ranges of this file")]
+    NoRanges,
+    #[error("the file changed while it was fetched")]
+    Changed,
+    #[error("the request failed")]
+    Request(#[from] reqwest::Error),
+    #[error("the bytes could not be written")]
+    Io(#[from] io::Error),
+}
+
+/// The first request takes so much: small files and most indexes in front are there at once.
+const FIRST: u64 = 64 * 1024;
+/// A server that is silent for so long will stay so.
+const SILENCE: Duration = Duration::from_secs(20);
+/// What lies closer together than this is fetched in one piece: a request costs about as much.
+const APART: u64 = 64 * 1024;
+
+impl Spool {
+    /// Asks for the beginning of a file and keeps it at `path`.
+    ///
+    /// # Errors
+    /// When the server cannot be reached through the proxy or does not give ranges.
+    pub async fn open(url: &str, proxy: &str, path: &Path) -> Result<Spool, SpoolError> {
+        // The first to ask decides; that it was decided already is fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .proxy(Proxy::all(proxy)?)
+            .user_agent(concat!("meme-maker/", env!("CARGO_PKG_VERSION")))
+            .read_timeout(SILENCE)
+            // Each request is judged by itself.
+            .pool_max_idle_per_host(0)
+            .build()?;
+        let answer = client
+            .get(url)
+            .header(RANGE, format!("bytes=0-{}", FIRST - 1))
+            .header(ACCEPT_ENCODING, "identity")
+            .send()
+            .await?;
+        let said = Said::of(&answer)?;
+        if said.range.start != 0 {
+            return Err(SpoolError::NoRanges);
+        }
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)?;
+        file.set_len(said.length)?;
+        let mut spool = Spool {
+            client,
+            url: answer.url().clone(),
+            file: Arc::new(file),
+            path: path.to_owned(),
+            length: said.length,
+            version: said.version.clone(),
+            here: Vec::new(),
+        };
+        spool.take(answer, said.range).await?;
+        Ok(spool)
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of the whole source.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Sees to it that these bytes are here; what lies behind the end is left out.
+    ///
+    /// # Errors
+    /// When the server fails, or gives another file than before.
+    pub async fn want(&mut self, wanted: Vec<Range<u64>>) -> Result<(), SpoolError> {
+        for range in missing(wanted, &self.here, self.length) {
+            let answer = self
+                .client
+                .get(self.url.clone())
+                .header(RANGE, format!("bytes={}-{}", range.start, range.end - 1))
+                .header(ACCEPT_ENCODING, "identity")
+                .send()
+                .await?;
+            let said = Said::of(&answer)?;
+            if said.length != self.length || said.version != self.version {
+                return Err(SpoolError::Changed);
+            }
+            if said.range != range {
+                return Err(SpoolError::NoRanges);
+            }
+            self.take(answer, range).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads bytes that are here.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub fn read(&self, range: Range<u64>) -> Result<Vec<u8>, SpoolError> {
+        let end = range.end.min(self.length);
+        let mut bytes = vec![0; end.saturating_sub(range.start) as usize];
+        self.file.read_exact_at(&mut bytes, range.start)?;
+        Ok(bytes)
+    }
+
+    async fn take(&mut self, mut answer: Response, range: Range<u64>) -> Result<(), SpoolError> {
+        let mut place = range.start;
+        while let Some(bytes) = answer.chunk().await? {
+            let end = place + bytes.len() as u64;
+            if end > range.end {
+                return Err(SpoolError::Changed);
+            }
+            let file = Arc::clone(&self.file);
+            let at = place;
+            tokio::task::spawn_blocking(move || file.write_all_at(&bytes, at))
+                .await
+                .map_err(io::Error::other)??;
+            place = end;
+        }
+        if place != range.end {
+            return Err(SpoolError::Changed);
+        }
+        self.here.push(range);
+        self.here = joined(std::mem::take(&mut self.here), 0);
+        Ok(())
+    }
+}
+
+/// What an answer says it holds (RFC 9110, clause 14.4).
+struct Said {
+    range: Range<u64>,
+    length: u64,
+    version: Option<String>,
+}
+
+impl Said {
+    fn of(answer: &Response) -> Result<Said, SpoolError> {
+        if answer.status() != StatusCode::PARTIAL_CONTENT {
+            return Err(SpoolError::NoRanges);
+        }
+        let header = |name| answer.headers().get(name)?.to_str().ok();
+        let (range, length) = header(CONTENT_RANGE)
+            .and_then(content_range)
+            .ok_or(SpoolError::NoRanges)?;
+        Ok(Said {
+            range,
+            length,
+            version: header(ETAG).map(str::to_owned),
+        })
+    }
+}
+
+/// Reads `bytes FIRST-LAST/LENGTH`.
+fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
+    let (range, length) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    let length: u64 = length.parse().ok()?;
+    (first <= last && last < length).then_some((first..last + 1, length))
+}
+
+/// What of the wanted has to be fetched, in rising order.
+fn missing(wanted: Vec<Range<u64>>, here: &[Range<u64>], length: u64) -> Vec<Range<u64>> {
+    let mut missing = Vec::new();
+    for range in joined(wanted, APART) {
+        let (mut start, end) = (range.start, range.end.min(length));
+        for known in here {
+            if known.end <= start || known.start >= end {
+                continue;
+            }
+            if known.start > start {
+                missing.push(start..known.start);
+            }
+            start = known.end;
+        }
+        if start < end {
+            missing.push(start..end);
+        }
+    }
+    missing
+}
+
+/// The same bytes in rising order, with what lies closer together than `apart` in one piece.
+fn joined(mut ranges: Vec<Range<u64>>, apart: u64) -> Vec<Range<u64>> {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end.saturating_add(apart) => {
+                last.end = last.end.max(range.end);
+            }
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_here_is_fetched() {
+        let here = [100..200, 300..400];
+        let check = |wanted: &[Range<u64>], expected: &[Range<u64>]| {
+            assert_eq!(
+                missing(wanted.to_vec(), &here, 1_000_000),
+                expected,
+                "{wanted:?}"
+            );
+        };
+        check(&[100..200], &[]);
+        check(&[120..180], &[]);
+        check(&[50..120], &[50..100]);
+        check(&[150..350], &[200..300]);
+        check(&[0..500], &[0..100, 200..300, 400..500]);
+        check(&[400..450], &[400..450]);
+        check(&[0..10, 20..30], &[0..30]);
+        check(&[0..10, 900_000..2_000_000], &[0..10, 900_000..1_000_000]);
+        check(&[5..5], &[]);
+    }
+
+    #[test]
+    fn an_answer_says_what_it_holds() {
+        assert_eq!(content_range("bytes 0-9/100"), Some((0..10, 100)));
+        for text in [
+            "bytes 0-9/*",
+            "bytes 9-0/100",
+            "bytes 0-100/100",
+            "0-9/100",
+            "bytes */100",
+            "",
+        ] {
+            assert_eq!(content_range(text), None, "{text}");
+        }
+    }
+}
