@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clip::ClipId;
 use crate::config::Settings;
+use crate::cost::Costs;
 use crate::cut::Tools;
-use crate::index::Index;
 use crate::index::records::CheckResult;
+use crate::index::{Index, IndexError};
 use crate::secret::Secret;
 use crate::store::LocalStore;
 use crate::timestamp::Timestamp;
@@ -28,6 +29,8 @@ pub struct App {
     pub secret: Secret,
     pub bus: Bus,
     pub jobs: Jobs,
+    /// What clips cost, as far as past ones told.
+    pub costs: Mutex<Arc<Costs>>,
     /// Rung when there may be work in the queue.
     pub work: Notify,
     /// The monitor's last reading.
@@ -58,6 +61,29 @@ impl App {
     /// The last reading.
     pub fn reading(&self) -> Reading {
         *self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What clips cost.
+    pub fn costs(&self) -> Arc<Costs> {
+        Arc::clone(&self.costs.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Learns anew from what the index remembers.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn learn_costs(&self) -> Result<(), IndexError> {
+        let learned = Costs::learned(&self.index.costs().await?);
+        *self.costs.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(learned);
+        Ok(())
+    }
+
+    /// How many clips are cut at once: one per core unless said.
+    pub fn slots(&self) -> usize {
+        match self.settings.engine.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        }
     }
 
     /// The moment it is.
@@ -125,6 +151,22 @@ struct Job {
     interrupted: bool,
     progress: f64,
     begun: Instant,
+    /// Seconds that all of it is expected to take.
+    expected: f64,
+}
+
+impl Job {
+    /// Seconds until it is done: what was expected at first, and more and more what its own pace says.
+    fn left(&self) -> f64 {
+        let spent = self.begun.elapsed().as_secs_f64();
+        let expected = (self.expected - spent).max(0.1);
+        if self.progress <= 0.1 {
+            return expected;
+        }
+        let paced = spent * (1.0 - self.progress) / self.progress;
+        let trust = self.progress.min(1.0);
+        expected * (1.0 - trust) + paced * trust
+    }
 }
 
 /// How far a job is.
@@ -137,13 +179,14 @@ pub struct Standing {
 
 impl Jobs {
     /// Takes a job in hand and returns what stops it.
-    pub fn begin(&self, id: ClipId) -> CancellationToken {
+    pub fn begin(&self, id: ClipId, expected: f64) -> CancellationToken {
         let stop = CancellationToken::new();
         let job = Job {
             stop: stop.clone(),
             interrupted: false,
             progress: 0.0,
             begun: Instant::now(),
+            expected,
         };
         self.lock().insert(id, job);
         stop
@@ -181,17 +224,23 @@ impl Jobs {
         }
     }
 
+    /// Notes how long a job is expected to take from here on.
+    pub fn expect(&self, id: ClipId, seconds: f64) {
+        if let Some(job) = self.lock().get_mut(&id) {
+            job.expected = job.begun.elapsed().as_secs_f64() + seconds;
+        }
+    }
+
+    /// Seconds of work that the jobs in hand are expected to have left, all together.
+    pub fn left(&self) -> f64 {
+        self.lock().values().map(Job::left).sum()
+    }
+
     /// How far a job is, if it is in hand.
     pub fn standing(&self, id: ClipId) -> Option<Standing> {
-        self.lock().get(&id).map(|job| {
-            let spent = job.begun.elapsed().as_secs_f64();
-            // Before a tenth is done, a forecast would be a guess.
-            let eta = (job.progress > 0.1)
-                .then(|| (spent * (1.0 - job.progress) / job.progress * 10.0).round() / 10.0);
-            Standing {
-                progress: (job.progress * 1000.0).round() / 1000.0,
-                eta_seconds: eta,
-            }
+        self.lock().get(&id).map(|job| Standing {
+            progress: (job.progress * 1000.0).round() / 1000.0,
+            eta_seconds: Some((job.left() * 10.0).round() / 10.0),
         })
     }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::cost::Estimate;
 use crate::recipe::Recipe;
 use crate::seconds::Seconds;
 use crate::timestamp::Timestamp;
@@ -216,6 +217,8 @@ pub struct Clip {
     pub downloads: u64,
     /// How often a worker has taken it in hand.
     pub attempts: u32,
+    /// What it is expected to take, or was when it was planned.
+    pub estimate: Estimate,
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::config::Settings;
 use crate::media::splice::movie::{self, TopBox};
 use crate::media::window::place::Whole;
 use crate::media::window::{self, Looked, Window};
-use crate::media::{self, Bench, Engine, Input, Made, MediaError, Progress, sidecar};
+use crate::media::{self, Bench, Engine, Input, Made, MediaError, Planned, Progress, sidecar};
 use crate::recipe::{Recipe, Segment, Source};
 use crate::source::gate::{Budget, Gate};
 use crate::source::spool::{Spool, SpoolError};
@@ -180,17 +180,30 @@ impl Tools {
         })
     }
 
-    /// Makes the clip from its windows.
+    /// Plans the clip from its windows.
+    ///
+    /// # Errors
+    /// When there is nothing to cut.
+    pub async fn plan(
+        &self,
+        bench: &Bench<'_>,
+        fetched: &Fetched,
+        recipe: &Recipe,
+    ) -> Result<Planned, CutError> {
+        Ok(media::plan(bench, &fetched.windows, recipe).await?)
+    }
+
+    /// Makes the clip as planned.
     ///
     /// # Errors
     /// When no clip comes out that passes the check.
     pub async fn make(
         &self,
         bench: &Bench<'_>,
-        fetched: &Fetched,
+        planned: Planned,
         recipe: &Recipe,
     ) -> Result<Made, CutError> {
-        Ok(media::make(bench, &fetched.windows, recipe).await?)
+        Ok(media::make(bench, planned, recipe).await?)
     }
 
     fn open(&self, source: &Source) -> Result<Opened, SourceError> {
@@ -228,7 +241,7 @@ async fn spooled(
             return Ok(None);
         };
         let extents = segments.iter().flat_map(|segment| whole.extents(*segment));
-        spool.want(extents.collect()).await?;
+        spool.want(extents).await?;
         Ok::<_, SpoolError>(Some(whole))
     };
     let whole = tokio::select! {
@@ -256,10 +269,10 @@ async fn index_fetched(spool: &mut Spool) -> Result<bool, SpoolError> {
     let mut start = 0_u64;
     for _ in 0..MOST_BOXES {
         let head = start..start.saturating_add(movie::BOX_HEAD);
-        spool.want(vec![head.clone()]).await?;
+        spool.want(std::iter::once(head.clone())).await?;
         match movie::top_box(&spool.read(head)?, start, spool.length()) {
             TopBox::Index { end } if end - start <= MOST_BYTES => {
-                spool.want(vec![start..end]).await?;
+                spool.want(std::iter::once(start..end)).await?;
                 return Ok(true);
             }
             TopBox::Other { end } => start = end,

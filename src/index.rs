@@ -2,6 +2,7 @@
 //! read. Nothing outside sees a connection or a transaction.
 
 pub mod clips;
+pub mod costs;
 pub mod events;
 pub mod queue;
 pub mod records;
@@ -67,6 +68,8 @@ const MIGRATIONS: &[M<'static>] = &[
         .down(include_str!("index/schema/0001_clips.down.sql")),
     M::up(include_str!("index/schema/0002_records.up.sql"))
         .down(include_str!("index/schema/0002_records.down.sql")),
+    M::up(include_str!("index/schema/0003_costs.up.sql"))
+        .down(include_str!("index/schema/0003_costs.down.sql")),
 ];
 
 impl Index {

@@ -4,6 +4,7 @@
 // -- ground floor: nouns, pure; no clock, no randomness, no I/O
 pub mod bytes;
 pub mod clip;
+pub mod cost;
 pub mod recipe;
 pub mod seconds;
 pub mod secret;

@@ -6,7 +6,7 @@ use crate::app::{App, What};
 use crate::bytes::Bytes;
 use crate::clip::{Clip, ClipId, Failure, State};
 use crate::index::IndexError;
-use crate::index::clips::Filter;
+use crate::index::clips::{Filter, Place};
 use crate::index::queue::{Submission, Submitted};
 use crate::recipe::{Recipe, Source};
 use crate::source::gate::Refusal;
@@ -70,18 +70,12 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
     if let Source::Url(url) = &wish.recipe.source {
         app.tools.gate.policy().judge_url(url)?;
     }
-    let estimate = estimate(&wish.recipe);
-    let floor = app.settings.monitor.floor;
-    let reserved = app.index.load().await?.reserved;
-    let available = app.reading().disk_available.saturating_sub(reserved);
-    if available < floor.0.saturating_add(estimate) {
-        metrics::counter!("meme_maker_refusals_total", "code" => "disk_low").increment(1);
-        return Err(LibraryError::DiskLow {
-            needed: Bytes(estimate),
-            available: Bytes(available),
-            floor,
-        });
-    }
+    let recipe = &wish.recipe;
+    let length = recipe.length().as_f64();
+    let estimate = app
+        .costs()
+        .guess(recipe.mode, length, recipe.segments.len());
+    make_sure_of_room(app, estimate.bytes, 0).await?;
     let id = ClipId(uuid::Uuid::now_v7());
     let submission = Submission {
         id,
@@ -96,20 +90,11 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
         .submit(app.now(), submission, app.settings.limits.queue)
         .await?
     {
-        Submitted::New {
-            clip,
-            position,
-            seq,
-        } => {
+        Submitted::New { clip, place, seq } => {
             metrics::counter!("meme_maker_clips_submitted_total").increment(1);
             app.bus.tell(id, What::State(seq));
             app.work.notify_waiters();
-            Ok(View {
-                clip,
-                queue_position: Some(position),
-                progress: None,
-                eta_seconds: None,
-            })
+            Ok(standing(app, clip, Some(place)))
         }
         Submitted::Known(clip) => view(app, clip.id).await,
         Submitted::KeyReused => Err(LibraryError::KeyReused),
@@ -117,16 +102,29 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
             metrics::counter!("meme_maker_refusals_total", "code" => "queue_full").increment(1);
             Err(LibraryError::QueueFull {
                 waiting,
-                retry_after: 30,
+                retry_after: app.jobs.left().clamp(1.0, 600.0).ceil() as u64,
             })
         }
     }
 }
 
-/// Bytes that a clip may take while it is made and after: a window and a file at 8 Mbit/s each, and the poster.
-fn estimate(recipe: &Recipe) -> u64 {
-    let seconds = recipe.length().as_f64() + 10.0 * recipe.segments.len() as f64;
-    (seconds * 2_000_000.0) as u64 + 1_000_000
+/// Refuses what does not fit beside everything that is promised already; `own` of the promised bytes are the asker's.
+///
+/// # Errors
+/// `DiskLow` with the figures.
+pub async fn make_sure_of_room(app: &App, needed: u64, own: u64) -> Result<(), LibraryError> {
+    let floor = app.settings.monitor.floor;
+    let reserved = app.index.load().await?.reserved.saturating_sub(own);
+    let available = app.reading().disk_available.saturating_sub(reserved);
+    if available >= floor.0.saturating_add(needed) {
+        return Ok(());
+    }
+    metrics::counter!("meme_maker_refusals_total", "code" => "disk_low").increment(1);
+    Err(LibraryError::DiskLow {
+        needed: Bytes(needed),
+        available: Bytes(available),
+        floor,
+    })
 }
 
 /// A clip as it stands.
@@ -134,8 +132,8 @@ fn estimate(recipe: &Recipe) -> u64 {
 /// # Errors
 /// When there is none.
 pub async fn view(app: &App, id: ClipId) -> Result<View, LibraryError> {
-    let (clip, position) = app.index.clip(id).await?.ok_or(LibraryError::NotFound)?;
-    Ok(standing(app, clip, position))
+    let (clip, place) = app.index.clip(id).await?.ok_or(LibraryError::NotFound)?;
+    Ok(standing(app, clip, place))
 }
 
 /// Clips as they stand, the newest first.
@@ -146,11 +144,11 @@ pub async fn list(app: &App, filter: Filter) -> Result<Vec<View>, LibraryError> 
     let clips = app.index.clips(filter).await?;
     Ok(clips
         .into_iter()
-        .map(|(clip, position)| standing(app, clip, position))
+        .map(|(clip, place)| standing(app, clip, place))
         .collect())
 }
 
-fn standing(app: &App, clip: Clip, queue_position: Option<u64>) -> View {
+fn standing(app: &App, clip: Clip, place: Option<Place>) -> View {
     let standing = app
         .jobs
         .standing(clip.id)
@@ -162,11 +160,17 @@ fn standing(app: &App, clip: Clip, queue_position: Option<u64>) -> View {
         }
         State::Queued | State::Failed | State::Cancelled => None,
     };
+    // The slots share what is in hand and what waits before it.
+    let waiting = place.map(|place| {
+        let all = (app.jobs.left() + place.seconds - clip.estimate.seconds).max(0.0);
+        let seconds = all / app.slots() as f64 + clip.estimate.seconds;
+        (seconds * 10.0).round() / 10.0
+    });
     View {
         clip,
-        queue_position,
+        queue_position: place.map(|place| place.position),
         progress,
-        eta_seconds: standing.and_then(|standing| standing.eta_seconds),
+        eta_seconds: waiting.or(standing.and_then(|standing| standing.eta_seconds)),
     }
 }
 

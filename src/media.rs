@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use tokio::sync::watch;
 
 use crate::clip::Method;
+use crate::cost::Work;
 use crate::recipe::Recipe;
 use crate::seconds::Seconds;
 use sidecar::{Job, SidecarError};
@@ -101,7 +102,18 @@ pub enum MediaError {
     #[error("there is no space left for the work")]
     NoSpace,
     #[error("a file could not be read or written")]
-    Io(#[from] std::io::Error),
+    Io(#[source] std::io::Error),
+}
+
+impl From<std::io::Error> for MediaError {
+    fn from(error: std::io::Error) -> MediaError {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                MediaError::NoSpace
+            }
+            _ => MediaError::Io(error),
+        }
+    }
 }
 
 fn engine_text(error: &SidecarError) -> String {
@@ -288,6 +300,8 @@ pub struct Made {
     pub fallback: Option<String>,
     /// Frames taken over bit for bit.
     pub frames_copied: u64,
+    /// What was planned at first.
+    pub work: Work,
     pub checked: check::Checked,
     pub seconds: Spent,
 }
@@ -318,15 +332,24 @@ async fn readable<'a>(
     Ok(Cow::Owned(files))
 }
 
-/// Makes the clip from its windows (one per segment): plan, cut, check, poster.
+/// What is going to be cut how, and what that asks for.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    windows: Vec<window::Window>,
+    plan: plan::Plan,
+    pub work: Work,
+    seconds: f64,
+}
+
+/// Plans the clip from its windows (one per segment).
 ///
 /// # Errors
-/// When no clip that passes the check comes out.
-pub async fn make(
+/// When there is nothing to cut, or a window cannot be read.
+pub async fn plan(
     bench: &Bench<'_>,
     windows: &[window::Window],
     recipe: &Recipe,
-) -> Result<Made, MediaError> {
+) -> Result<Planned, MediaError> {
     let started = std::time::Instant::now();
     let mut plan = plan::plan(windows, recipe, bench.engine.max_height)?;
     let mut windows = Cow::Borrowed(windows);
@@ -334,7 +357,30 @@ pub async fn make(
         windows = readable(bench, windows).await?;
         plan = plan::encoded(&windows, recipe, plan.reason)?;
     }
-    let planned = started.elapsed().as_secs_f64();
+    Ok(Planned {
+        work: plan.work(&windows, recipe, bench.engine.max_height),
+        windows: windows.into_owned(),
+        plan,
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+/// Makes the clip as planned: cut, check, poster.
+///
+/// # Errors
+/// When no clip that passes the check comes out.
+pub async fn make(
+    bench: &Bench<'_>,
+    planned: Planned,
+    recipe: &Recipe,
+) -> Result<Made, MediaError> {
+    let started = std::time::Instant::now();
+    let Planned {
+        windows,
+        mut plan,
+        work,
+        seconds: planned,
+    } = planned;
     let path = bench.dir.join("clip.mp4");
     let mut fallback = None;
     let mut passed = cut_and_check(bench, &windows, &plan, recipe, &path).await;
@@ -347,7 +393,7 @@ pub async fn make(
         metrics::counter!("meme_maker_splice_fallbacks_total", "reason" => error.code())
             .increment(1);
         fallback = Some(error.to_string());
-        windows = readable(bench, windows).await?;
+        let windows = readable(bench, Cow::Owned(windows)).await?;
         plan = plan::encoded(&windows, recipe, "fallback")?;
         passed = cut_and_check(bench, &windows, &plan, recipe, &path).await;
     }
@@ -363,12 +409,13 @@ pub async fn make(
         truncated: plan.truncated,
         fallback,
         frames_copied: plan.copied(),
+        work,
         checked: passed.checked,
         seconds: Spent {
             plan: planned,
             encode: passed.cut,
             check: passed.check,
-            total: started.elapsed().as_secs_f64(),
+            total: planned + started.elapsed().as_secs_f64(),
         },
     })
 }

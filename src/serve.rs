@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Bus, Jobs, Reading, Shared, load_secret};
 use crate::config::Settings;
+use crate::cost::Costs;
 use crate::cut::Tools;
 use crate::index::{Index, IndexError};
 use crate::source::gate::{Gate, Policy, PolicyError};
@@ -73,7 +74,9 @@ pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
     let secret_file = settings.secret_file();
     let secret = load_secret(&secret_file).map_err(in_folder(&secret_file))?;
     let tools = tools(&settings).await?;
+    let costs = Costs::learned(&index.costs().await?);
     Ok(Arc::new(App {
+        costs: Mutex::new(Arc::new(costs)),
         index,
         store,
         tools,
@@ -126,7 +129,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
 
     let stop = CancellationToken::new();
     let mut workers = JoinSet::new();
-    for _ in 0..slots(&app.settings) {
+    for _ in 0..app.slots() {
         let (app, stop) = (Shared::clone(&app), stop.clone());
         workers.spawn(async move { worker::run(&app, &stop).await });
     }
@@ -203,14 +206,6 @@ fn serve(
         .disable_signals()
         .listen(listener)?;
     Ok(server.run())
-}
-
-/// How many clips are cut at once: one per core unless said.
-fn slots(settings: &Settings) -> usize {
-    match settings.engine.workers {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        workers => workers,
-    }
 }
 
 fn figures() -> Result<PrometheusHandle, StartError> {

@@ -8,10 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, What};
 use crate::clip::{Clip, ClipId, Failure, Outcome, State};
+use crate::cost::{Estimate, Experience};
 use crate::cut::{CutError, sentence};
 use crate::index::IndexError;
-use crate::library::{self, blocking};
-use crate::media::{Made, MediaError};
+use crate::library::{self, LibraryError, blocking};
+use crate::media::{Made, MediaError, Planned};
 use crate::store::name::FileName;
 use crate::store::{self, Publication};
 
@@ -90,7 +91,7 @@ async fn carry(app: &App, clip: Clip) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let began = Instant::now();
-    let stop = app.jobs.begin(id);
+    let stop = app.jobs.begin(id, clip.estimate.seconds);
     metrics::gauge!("meme_maker_jobs_running").increment(1.0);
     let (progress, changed) = watch::channel(0.0);
     let result = tokio::select! {
@@ -144,9 +145,75 @@ async fn make(
     let bench = app.tools.bench(&dir, stop, progress);
     let fetched = app.tools.fetch(&bench, &clip.recipe).await?;
     advance(app, id, State::Fetching, State::Cutting).await?;
-    let made = app.tools.make(&bench, &fetched, &clip.recipe).await?;
+    let planned = app.tools.plan(&bench, &fetched, &clip.recipe).await?;
+    expect(app, clip, &dir, &planned, fetched.seconds).await?;
+    let made = app.tools.make(&bench, planned, &clip.recipe).await?;
+    let footprint = footprint(&dir).await;
     advance(app, id, State::Cutting, State::Storing).await?;
-    publish(app, clip, &made, fetched.bytes).await
+    let seq = publish(app, clip, &made, fetched.bytes).await?;
+    learn(app, clip, &made, fetched.seconds, footprint).await;
+    Ok(seq)
+}
+
+/// Replaces the guess by what the plan says, and makes sure that there is room for it.
+async fn expect(
+    app: &App,
+    clip: &Clip,
+    dir: &Path,
+    planned: &Planned,
+    fetch_seconds: f64,
+) -> Result<(), JobError> {
+    let cut = app.costs().of(&planned.work);
+    app.jobs.expect(clip.id, cut.seconds);
+    // The clip may lie beside its parts while it is joined.
+    let bytes = footprint(dir).await + 2 * cut.bytes;
+    let estimate = Estimate {
+        seconds: fetch_seconds + cut.seconds,
+        bytes,
+    };
+    app.index.set_estimate(clip.id, estimate).await?;
+    match library::make_sure_of_room(app, cut.bytes, bytes).await {
+        Err(LibraryError::DiskLow { .. }) => Err(CutError::Media(MediaError::NoSpace).into()),
+        // A reading that failed is no reason to give up: the disk itself has the last word.
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Bytes on the disk in a work folder; holes in sparse files take none.
+async fn footprint(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let dir = dir.to_owned();
+    let counted = blocking(move || {
+        let mut bytes = 0;
+        for entry in std::fs::read_dir(dir)? {
+            bytes += entry?.metadata()?.blocks() * 512;
+        }
+        Ok(bytes)
+    });
+    counted.await.unwrap_or(0)
+}
+
+/// Remembers what the clip cost, for the estimates of later ones. A fallback was no fair trial.
+async fn learn(app: &App, clip: &Clip, made: &Made, fetch_seconds: f64, footprint: u64) {
+    if made.fallback.is_some() {
+        return;
+    }
+    let experience = Experience {
+        mode: clip.recipe.mode,
+        length: clip.recipe.length().as_f64(),
+        work: made.work,
+        fetch_seconds,
+        cut_seconds: made.seconds.total,
+        size: made.checked.size,
+        footprint,
+    };
+    let remembered = async {
+        app.index.record_cost(app.now(), experience).await?;
+        app.learn_costs().await
+    };
+    if let Err(error) = remembered.await {
+        tracing::warn!(clip = %clip.id, error = %chain(&error), "the cost could not be remembered");
+    }
 }
 
 async fn advance(app: &App, id: ClipId, from: State, to: State) -> Result<(), JobError> {

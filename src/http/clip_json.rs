@@ -4,6 +4,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use crate::clip::{Clip, Failure, Outcome, State};
+use crate::cost::Estimate;
 use crate::library::View;
 use crate::store::POSTER;
 use crate::timestamp::Timestamp;
@@ -22,6 +23,8 @@ pub struct ClipJson {
     /// Place in the queue, counted from 1.
     pub queue_position: Option<u64>,
     pub eta_seconds: Option<f64>,
+    /// What it is expected to take; guessed at first, told by its plan later.
+    pub estimate: Estimate,
     pub title: String,
     /// What was asked; can be posted again as it is.
     #[schema(value_type = Object)]
@@ -88,6 +91,7 @@ impl ClipJson {
             progress: view.progress,
             queue_position: view.queue_position,
             eta_seconds: view.eta_seconds,
+            estimate: clip.estimate,
             title: clip.title.clone(),
             recipe: serde_json::to_value(&clip.recipe).unwrap_or_default(),
             result: clip.outcome.clone(),

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::events::{self, Kind};
 use super::{Index, IndexError};
 use crate::clip::{Clip, ClipId, State};
+use crate::cost::Estimate;
 use crate::timestamp::Timestamp;
 
 /// Which clips a list shows.
@@ -18,8 +19,17 @@ pub struct Filter {
     pub limit: u32,
 }
 
+/// Where a clip stands in the queue.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    /// Counted from 1.
+    pub position: u64,
+    /// What all up to and with it are expected to take, one after the other.
+    pub seconds: f64,
+}
+
 pub(super) const COLUMNS: &str = "id, state, title, recipe, outcome, file_name, failure, created_at, finished_at, expires_at, pinned, views, \
-                       downloads, attempts";
+                       downloads, attempts, estimate, estimate_seconds";
 
 impl Index {
     /// Expires a ready clip whose time has come and that is not pinned; `None` otherwise.
@@ -86,17 +96,17 @@ impl Index {
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub async fn clip(&self, id: ClipId) -> Result<Option<(Clip, Option<u64>)>, IndexError> {
+    pub async fn clip(&self, id: ClipId) -> Result<Option<(Clip, Option<Place>)>, IndexError> {
         self.read(move |connection| {
             let Some(clip) = find(connection, id)? else {
                 return Ok(None);
             };
-            let position = if clip.state == State::Queued {
-                Some(position(connection, id)?)
+            let place = if clip.state == State::Queued {
+                Some(place(connection, id)?)
             } else {
                 None
             };
-            Ok(Some((clip, position)))
+            Ok(Some((clip, place)))
         })
         .await
     }
@@ -105,7 +115,7 @@ impl Index {
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub async fn clips(&self, filter: Filter) -> Result<Vec<(Clip, Option<u64>)>, IndexError> {
+    pub async fn clips(&self, filter: Filter) -> Result<Vec<(Clip, Option<Place>)>, IndexError> {
         self.read(move |connection| {
             let mut query = connection.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM clips
@@ -122,7 +132,7 @@ impl Index {
             let mut clips = Vec::new();
             for clip in rows {
                 let clip = clip??;
-                let place = if clip.state == State::Queued { Some(position(connection, clip.id)?) } else { None };
+                let place = if clip.state == State::Queued { Some(place(connection, clip.id)?) } else { None };
                 clips.push((clip, place));
             }
             Ok(clips)
@@ -212,12 +222,18 @@ pub(super) fn find(connection: &Connection, id: ClipId) -> Result<Option<Clip>, 
 }
 
 /// Place by age, counted from 1. Fairness between visitors may let a younger one go first.
-fn position(connection: &Connection, id: ClipId) -> Result<u64, IndexError> {
+pub(super) fn place(connection: &Connection, id: ClipId) -> Result<Place, IndexError> {
     let mut query = connection.prepare_cached(
-        "SELECT count(*) FROM clips c, clips own
+        "SELECT count(*), coalesce(sum(c.estimate_seconds), 0) FROM clips c, clips own
          WHERE own.id = ?1 AND c.state = 'queued' AND (c.queued_at, c.id) <= (own.queued_at, own.id)",
     )?;
-    Ok(query.query_row([id.to_string()], |row| row.get(0))?)
+    let place = query.query_row([id.to_string()], |row| {
+        Ok(Place {
+            position: row.get(0)?,
+            seconds: row.get(1)?,
+        })
+    })?;
+    Ok(place)
 }
 
 pub(super) fn clip_of(row: &Row<'_>) -> Result<Clip, IndexError> {
@@ -237,6 +253,10 @@ pub(super) fn clip_of(row: &Row<'_>) -> Result<Clip, IndexError> {
         views: row.get(11)?,
         downloads: row.get(12)?,
         attempts: row.get(13)?,
+        estimate: Estimate {
+            bytes: row.get(14)?,
+            seconds: row.get(15)?,
+        },
     })
 }
 
@@ -254,6 +274,6 @@ pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String, IndexError>
     serde_json::to_string(value).map_err(|error| IndexError::Corrupt(error.to_string()))
 }
 
-fn unjson<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, IndexError> {
+pub(super) fn unjson<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, IndexError> {
     serde_json::from_str(text).map_err(|error| IndexError::Corrupt(error.to_string()))
 }

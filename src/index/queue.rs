@@ -2,10 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::clips::{COLUMNS, clip_of, find, json, parse_id};
+use super::clips::{COLUMNS, Place, clip_of, find, json, parse_id, place};
 use super::events::{self, Entry, Kind};
 use super::{Index, IndexError};
 use crate::clip::{Clip, ClipId, Failure, Outcome, State};
+use crate::cost::Estimate;
 use crate::recipe::Recipe;
 use crate::timestamp::Timestamp;
 
@@ -16,8 +17,7 @@ pub struct Submission {
     pub title: String,
     pub recipe: Recipe,
     pub visitor: String,
-    /// Bytes that the work and its result are expected to take.
-    pub estimate: u64,
+    pub estimate: Estimate,
     /// The visitor's key for this request and the hash of its body.
     pub idempotency: Option<(String, String)>,
 }
@@ -26,7 +26,7 @@ pub struct Submission {
 #[derive(Clone, Debug)]
 pub enum Submitted {
     /// It is queued, at this place counted from 1.
-    New { clip: Clip, position: u64, seq: i64 },
+    New { clip: Clip, place: Place, seq: i64 },
     /// The same request was answered before, with this clip.
     Known(Clip),
     /// The key was used for another body.
@@ -129,7 +129,7 @@ impl Index {
                  WHERE id = ?1 AND state = 'storing' RETURNING {COLUMNS}, ?4 - started_at"
             ))?;
             let row = params![id.to_string(), json(&outcome)?, file_name, now.0, expires_at.0];
-            let updated = update.query_row(row, |row| Ok((clip_of(row), row.get::<_, Option<i64>>(14)?))).optional()?;
+            let updated = update.query_row(row, |row| Ok((clip_of(row), row.get::<_, Option<i64>>(16)?))).optional()?;
             let Some((clip, took)) = updated else { return Ok(None) };
             let entry = Entry {
                 kind: Kind::Ready,
@@ -313,15 +313,16 @@ fn submit(
     }
     let id = submission.id.to_string();
     let mut insert = connection.prepare_cached(&format!(
-        "INSERT INTO clips (id, state, title, recipe, visitor, estimate, created_at, queued_at)
-         VALUES (?1, 'queued', ?2, ?3, ?4, ?5, ?6, ?6) RETURNING {COLUMNS}"
+        "INSERT INTO clips (id, state, title, recipe, visitor, estimate, estimate_seconds, created_at, queued_at)
+         VALUES (?1, 'queued', ?2, ?3, ?4, ?5, ?6, ?7, ?7) RETURNING {COLUMNS}"
     ))?;
     let row = params![
         id,
         submission.title,
         json(&submission.recipe)?,
         submission.visitor,
-        i64::try_from(submission.estimate).unwrap_or(i64::MAX),
+        i64::try_from(submission.estimate.bytes).unwrap_or(i64::MAX),
+        submission.estimate.seconds,
         now.0
     ];
     let clip = insert.query_row(row, |row| Ok(clip_of(row)))??;
@@ -345,7 +346,7 @@ fn submit(
     let seq = events::about_clip(connection, now, Kind::Submitted, &id)?;
     Ok(Submitted::New {
         clip,
-        position: waiting + 1,
+        place: place(connection, submission.id)?,
         seq,
     })
 }
@@ -380,7 +381,10 @@ mod tests {
             title: format!("clip {number}"),
             recipe: Recipe::from_json(body, &limits).unwrap(),
             visitor: visitor.to_owned(),
-            estimate: 1000,
+            estimate: Estimate {
+                seconds: 2.0,
+                bytes: 1000,
+            },
             idempotency: None,
         }
     }
@@ -453,7 +457,16 @@ mod tests {
             .submit(Timestamp(1), keyed(1, "a", "body"), 100)
             .await
             .unwrap();
-        assert!(matches!(first, Submitted::New { position: 1, .. }));
+        assert!(matches!(
+            first,
+            Submitted::New {
+                place: Place {
+                    position: 1,
+                    seconds: 2.0
+                },
+                ..
+            }
+        ));
         let second = index
             .submit(Timestamp(2), keyed(2, "a", "body"), 100)
             .await
@@ -511,7 +524,8 @@ mod tests {
         submitted(&index, 1, "a").await;
         claimed(&index, 2).await.unwrap();
         index.give_back(Timestamp(3), id(1)).await.unwrap().unwrap();
-        let (clip, position) = index.clip(id(1)).await.unwrap().unwrap();
+        let (clip, place) = index.clip(id(1)).await.unwrap().unwrap();
+        let position = place.map(|place| place.position);
         assert_eq!(
             (clip.state, clip.attempts, position),
             (State::Queued, 0, Some(1))
@@ -554,7 +568,7 @@ mod tests {
             before,
             ..Filter::default()
         };
-        let ids = |clips: Vec<(Clip, Option<u64>)>| {
+        let ids = |clips: Vec<(Clip, Option<Place>)>| {
             clips
                 .into_iter()
                 .map(|(clip, _)| clip.id)

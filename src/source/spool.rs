@@ -106,8 +106,11 @@ impl Spool {
     ///
     /// # Errors
     /// When the server fails, or gives another file than before.
-    pub async fn want(&mut self, wanted: Vec<Range<u64>>) -> Result<(), SpoolError> {
-        for range in missing(wanted, &self.here, self.length) {
+    pub async fn want(
+        &mut self,
+        wanted: impl Iterator<Item = Range<u64>>,
+    ) -> Result<(), SpoolError> {
+        for range in missing(wanted.collect(), &self.here, self.length) {
             let answer = self
                 .client
                 .get(self.url.clone())
@@ -238,22 +241,24 @@ mod tests {
     #[test]
     fn only_what_is_not_here_is_fetched() {
         let here = [100..200, 300..400];
-        let check = |wanted: &[Range<u64>], expected: &[Range<u64>]| {
-            assert_eq!(
-                missing(wanted.to_vec(), &here, 1_000_000),
-                expected,
-                "{wanted:?}"
-            );
+        let check = |wanted: &[(u64, u64)], expected: &[(u64, u64)]| {
+            let ranges = wanted.iter().map(|(start, end)| *start..*end).collect();
+            let found = missing(ranges, &here, 1_000_000);
+            let found: Vec<_> = found.iter().map(|range| (range.start, range.end)).collect();
+            assert_eq!(found, expected, "{wanted:?}");
         };
-        check(&[100..200], &[]);
-        check(&[120..180], &[]);
-        check(&[50..120], &[50..100]);
-        check(&[150..350], &[200..300]);
-        check(&[0..500], &[0..100, 200..300, 400..500]);
-        check(&[400..450], &[400..450]);
-        check(&[0..10, 20..30], &[0..30]);
-        check(&[0..10, 900_000..2_000_000], &[0..10, 900_000..1_000_000]);
-        check(&[5..5], &[]);
+        check(&[(100, 200)], &[]);
+        check(&[(120, 180)], &[]);
+        check(&[(50, 120)], &[(50, 100)]);
+        check(&[(150, 350)], &[(200, 300)]);
+        check(&[(0, 500)], &[(0, 100), (200, 300), (400, 500)]);
+        check(&[(400, 450)], &[(400, 450)]);
+        check(&[(0, 10), (20, 30)], &[(0, 30)]);
+        check(
+            &[(0, 10), (900_000, 2_000_000)],
+            &[(0, 10), (900_000, 1_000_000)],
+        );
+        check(&[(5, 5)], &[]);
     }
 
     #[test]

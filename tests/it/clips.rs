@@ -56,6 +56,7 @@ fn a_clip_shows_every_field_in_every_state() {
             "progress",
             "queue_position",
             "eta_seconds",
+            "estimate",
             "title",
             "recipe",
             "result",
@@ -233,7 +234,17 @@ fn cancelling_a_waiting_clip_takes_it_out_of_the_queue() {
 fn cancelling_a_running_clip_kills_what_runs_for_it() {
     let service = Service::start();
     let (origin, link) = Origin::with(&media::long());
-    let dripping = origin.add("/drip.mp4", Behaviour::Slow(media::long(), 2_000));
+    // What is no MP4 is fetched by a sidecar, an MP4 by the service itself.
+    let matroska = media::remuxed("long.mkv", &media::long(), "");
+    let dripping = origin.add("/drip.mkv", Behaviour::Slow(matroska, 2_000));
+    let trickling = origin.add("/drip.mp4", Behaviour::Slow(media::long(), 2_000));
+    let ticket = service.ticket(&quick(&trickling));
+    service.wait_for(&ticket.id, &["fetching"]);
+    until("it has begun", || service.work_of(&ticket).is_dir());
+    assert_eq!(service.cancel(&ticket).json()["state"], "cancelled");
+    within(KILL, "its folder is gone", || {
+        !service.work_of(&ticket).exists()
+    });
     for (wish, state) in [
         (quick(&dripping), "fetching"),
         (lengthy(&link, 38.0), "cutting"),
@@ -263,7 +274,7 @@ fn a_clip_cancelled_and_started_again_at_once_becomes_ready() {
         let path = format!("/{round}.mp4");
         let link = origin.add(&path, Behaviour::Slow(media::tiny(), 1_000));
         let ticket = service.ticket(&quick(&link));
-        until("it is being fetched", || !service.children().is_empty());
+        until("it is being fetched", || service.work_of(&ticket).is_dir());
         origin.add(&path, Behaviour::File(media::tiny()));
         assert_eq!(service.cancel(&ticket).status, 200);
         let answer = service.retry(&ticket);
@@ -340,7 +351,7 @@ fn deleting_a_clip_leaves_nothing_of_it() {
     assert!(service.files_of(&ready).is_dir() && service.ledger_of(&ready).is_file());
     let slow = origin.add("/slow.mp4", Behaviour::Slow(media::tiny(), 1_000));
     let running = service.ticket(&quick(&slow));
-    until("something runs for it", || !service.children().is_empty());
+    until("it has begun", || service.work_of(&running).is_dir());
     for ticket in [&ready, &running] {
         let answer = service.remove(ticket);
         assert_eq!((answer.status, answer.bytes.len()), (204, 0));

@@ -706,10 +706,11 @@ fn a_missing_program_has_an_exit_code_of_its_own() {
         let arguments = [
             "clip",
             source.to_str().unwrap(),
+            // From a keyframe on nothing would have to be encoded.
             "--start",
-            "1",
+            "0.5",
             "--end",
-            "2",
+            "3",
         ];
         let ended = Line::new(dir.path(), &arguments)
             .with(key, "/nonexistent")

@@ -4,7 +4,15 @@ use std::path::{Path, PathBuf};
 
 /// Floors from the ground up; a file may use its own floor's nouns only where it is not one of the four rooms.
 const FLOORS: [&[&str]; 6] = [
-    &["bytes", "clip", "recipe", "seconds", "secret", "timestamp"],
+    &[
+        "bytes",
+        "clip",
+        "cost",
+        "recipe",
+        "seconds",
+        "secret",
+        "timestamp",
+    ],
     &["config"],
     &["index", "media", "source", "store"],
     &["app", "cut"],

@@ -1,0 +1,2 @@
+DROP TABLE costs;
+ALTER TABLE clips DROP COLUMN estimate_seconds;
