@@ -287,7 +287,7 @@ mod tests {
         for encoded in [100.0, 1_000.0, 4_000.0] {
             let work = work(Method::Encode, encoded, 0);
             let ratio = learned.of(&work).seconds / first.of(&work).seconds;
-            assert!((ratio - 3.0).abs() < 0.3, "{encoded}: {ratio}");
+            assert!((ratio - 3.0).abs() < 0.45, "{encoded}: {ratio}");
         }
         // Of the other methods nothing was told.
         let splice = work(Method::Splice, 10.0, 1_000_000);

@@ -265,13 +265,12 @@ async fn spooled(
 /// Fetches the index of an MP4, wherever in the file it is; whether there is one.
 async fn index_fetched(spool: &mut Spool) -> Result<bool, SpoolError> {
     const MOST_BOXES: usize = 16;
-    const MOST_BYTES: u64 = 64 << 20;
     let mut start = 0_u64;
     for _ in 0..MOST_BOXES {
         let head = start..start.saturating_add(movie::BOX_HEAD);
         spool.want(std::iter::once(head.clone())).await?;
         match movie::top_box(&spool.read(head)?, start, spool.length()) {
-            TopBox::Index { end } if end - start <= MOST_BYTES => {
+            TopBox::Index { end } if end - start <= movie::MOST_INDEX => {
                 spool.want(std::iter::once(start..end)).await?;
                 return Ok(true);
             }

@@ -73,7 +73,7 @@ impl Bench<'_> {
 /// Why no clip came out. Each has a stable code, a sentence and a next step.
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
-    #[error("the link leads to nothing that can be read as a video")]
+    #[error("this cannot be read as a video")]
     Unsupported(#[source] Option<SidecarError>),
     #[error("the source has no video")]
     NoVideo,
@@ -89,6 +89,8 @@ pub enum MediaError {
     NoFrames,
     #[error("the source ends at {got} s although it says it is {said} s long")]
     Truncated { got: Seconds, said: Seconds },
+    #[error("the video is damaged where it was to be cut")]
+    Damaged(#[source] Option<SidecarError>),
     #[error("the finished clip did not pass its check: {0}")]
     Check(String),
     #[error("the parts of the clip do not fit together: {0}")]
@@ -110,6 +112,10 @@ impl From<std::io::Error> for MediaError {
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 MediaError::NoSpace
+            }
+            // Not the disk but what is on it.
+            std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
+                MediaError::Unsupported(None)
             }
             _ => MediaError::Io(error),
         }
@@ -140,6 +146,7 @@ impl MediaError {
             MediaError::Range(_) => "time_range",
             MediaError::NoFrames => "clip_empty",
             MediaError::Truncated { .. } => "source_truncated",
+            MediaError::Damaged(_) => "source_damaged",
             MediaError::Check(_) => "cut_check",
             MediaError::Splice(_) => "cut_failed",
             MediaError::Deadline => "cut_timeout",
@@ -154,9 +161,7 @@ impl MediaError {
     /// The next step.
     pub fn hint(&self) -> &'static str {
         match self {
-            MediaError::Unsupported(_) => {
-                "Check that the link leads to a video file and plays in a browser."
-            }
+            MediaError::Unsupported(_) => "Check that it is a video file and plays in a browser.",
             MediaError::NoVideo => "Use a source with pictures; sound alone cannot be cut yet.",
             MediaError::TooLarge => "Use a version of the video with smaller pictures.",
             MediaError::Unreachable(_) => "Check that the link still works, then try again.",
@@ -164,8 +169,9 @@ impl MediaError {
             MediaError::Range(_) => "Choose times within the source.",
             MediaError::NoFrames => "Choose a longer stretch.",
             MediaError::Truncated { .. } => "The source is incomplete; use another copy of it.",
+            MediaError::Damaged(_) => "Use another copy of the video, or another part of it.",
             MediaError::Check(_) | MediaError::Splice(_) => {
-                "Try again; if it happens again, report this source."
+                "Try another copy of the video; this one may be damaged. If it plays well, report it."
             }
             MediaError::Deadline => "Choose a shorter stretch or a smaller height.",
             MediaError::Engine(SidecarError::Missing { .. }) => {
@@ -180,11 +186,20 @@ impl MediaError {
         }
     }
 
+    /// The same for a source that is a local file: whatever ffmpeg says, no server is to blame.
+    fn of_file(self) -> MediaError {
+        match self {
+            MediaError::Unreachable(error) => MediaError::Unsupported(Some(error)),
+            other => other,
+        }
+    }
+
     /// Whether another method may do better: the cut itself went wrong, not the world around it.
     fn is_about_the_cut(&self) -> bool {
         match self {
             MediaError::Check(_)
             | MediaError::Splice(_)
+            | MediaError::Damaged(_)
             | MediaError::Engine(_)
             | MediaError::Io(_) => true,
             MediaError::Unsupported(_)
@@ -220,6 +235,13 @@ impl MediaError {
                     return MediaError::NoSpace;
                 }
                 match phase {
+                    Phase::Cutting
+                        if said("Invalid data found")
+                            || said("Error while decoding")
+                            || said("Invalid NAL") =>
+                    {
+                        MediaError::Damaged(Some(error))
+                    }
                     Phase::Cutting => MediaError::Engine(error),
                     Phase::Reading => {
                         if said("Picture size") || said("picture size") {
@@ -232,6 +254,10 @@ impl MediaError {
                             || said("Input/output error")
                             || said("End of file")
                         {
+                            // Servers that refuse the beginning of a file have an empty one.
+                            if said("416") {
+                                return MediaError::Unsupported(Some(error));
+                            }
                             MediaError::Unreachable(error)
                         } else {
                             MediaError::Unsupported(Some(error))

@@ -101,6 +101,7 @@ pub const CODES: [(&str, u16); 62] = [
     ("source_unreachable", 0),
     ("source_timeout", 0),
     ("source_truncated", 0),
+    ("source_damaged", 0),
     ("source_too_many_requests", 0),
     ("time_range", 0),
     ("clip_empty", 0),

@@ -47,7 +47,12 @@ pub async fn check(
     };
     let table = async { packets::read_clip(bench, path).await.map_err(unreadable) };
     let (table, ()) = tokio::try_join!(table, joints)?;
-    let probe = table.probe.ok_or_else(|| wrong("it cannot be read"))?;
+    let probe = match (table.probe, plan.method) {
+        (Some(probe), _) => probe,
+        // Of what was to be decoded, nothing could be.
+        (None, Method::Encode) => return Err(MediaError::Damaged(None)),
+        (None, Method::Splice | Method::Copy) => return Err(wrong("it cannot be read")),
+    };
     let video = table.video.ok_or_else(|| wrong("it has no video"))?;
     let times = video.times();
     let base = windows
@@ -103,25 +108,14 @@ async fn listen(
         return Ok(());
     };
     let base = window.video.time_base;
-    let entries = entries(windows, plan);
+    let entries: Vec<(Seconds, bool)> = entries(windows, plan)
+        .into_iter()
+        .map(|(ticks, closed)| (base.seconds(ticks), closed))
+        .collect();
     let joints: Vec<Joint> = plan
         .joints()
         .into_iter()
-        .map(|joint| {
-            let at = base.seconds(joint);
-            // A picture's distance before the joint: the demuxer goes on to the entry at or before it.
-            let from = (at - LEAD).max(Seconds::ZERO);
-            let before = entries
-                .iter()
-                .rev()
-                .find(|(ticks, _)| base.seconds(*ticks) <= from);
-            Joint {
-                at,
-                from,
-                whole: before
-                    .is_some_and(|(ticks, closed)| *closed && at - base.seconds(*ticks) <= FAR),
-            }
-        })
+        .map(|joint| Joint::listened(base.seconds(joint), &entries))
         .collect();
     for some in joints.chunks(AT_ONCE) {
         listen_at(bench, path, some).await?;
@@ -130,12 +124,39 @@ async fn listen(
 }
 
 /// A joint, and from where it is listened to; times from the clip's beginning.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Joint {
     at: Seconds,
     from: Seconds,
-    /// Every picture is decoded: the entry before it is near, and nothing behind that entry needs anything before it.
+    /// Every picture is decoded, not only intra pictures.
     whole: bool,
+}
+
+impl Joint {
+    /// Decoding begins at an entry behind which nothing needs anything before it, because a decoder complains about what is missing:
+    /// at the last one before the joint when it is near; when it is far, intra pictures alone tell whether the parameter sets change
+    /// well; and when pictures of open groups lie between, at the joint itself.
+    fn listened(at: Seconds, entries: &[(Seconds, bool)]) -> Joint {
+        let before = || entries.iter().rev().filter(|(entry, _)| *entry < at);
+        let closed = before().find(|(_, closed)| *closed);
+        match closed {
+            Some((entry, _)) if at - *entry <= FAR => Joint {
+                at,
+                from: *entry,
+                whole: true,
+            },
+            Some((entry, _)) if before().next().is_some_and(|(last, _)| last == entry) => Joint {
+                at,
+                from: *entry,
+                whole: false,
+            },
+            _ => Joint {
+                at,
+                from: at,
+                whole: true,
+            },
+        }
+    }
 }
 
 /// Where a decoder can begin, in ticks from the clip's beginning, rising, and whether nothing behind needs anything before.
@@ -173,7 +194,7 @@ async fn listen_at(bench: &Bench<'_>, path: &Path, joints: &[Joint]) -> Result<(
         // Smoothing changes no message.
         list.extend(arguments([
             &"-ss",
-            &joint.from.to_string(),
+            &(joint.from + INSIDE).to_string(),
             &"-t",
             &length.to_string(),
             &"-threads",
@@ -194,6 +215,11 @@ async fn listen_at(bench: &Bench<'_>, path: &Path, joints: &[Joint]) -> Result<(
         list.extend(arguments([
             &"-map",
             &format!("{number}:v:0"),
+            // The null muxer would count in frames of the average rate, in which two may fall together.
+            &"-fps_mode",
+            &"passthrough",
+            &"-enc_time_base:v",
+            &"1:90000",
             &"-f",
             &"null",
             &"-",
@@ -215,8 +241,9 @@ async fn listen_at(bench: &Bench<'_>, path: &Path, joints: &[Joint]) -> Result<(
 
 /// A joint further behind its entry is decoded by its intra pictures alone.
 const FAR: Seconds = Seconds::from_micros(900_000);
-/// How much is decoded before and behind a joint.
-const LEAD: Seconds = Seconds::from_micros(40_000);
+/// Times are rounded to microseconds; so far inside a picture, seeking finds it and not the one before.
+const INSIDE: Seconds = Seconds::from_micros(500);
+/// How much is decoded behind a joint.
 const FOLLOW: Seconds = Seconds::from_micros(300_000);
 
 fn wrong(what: &str) -> MediaError {
@@ -324,5 +351,33 @@ mod tests {
         assert!(same_times(&[0, 40, 80], MILLI, &[0, 3600], FINE).is_err());
         assert!(same_times(&[0, 40, 80], MILLI, &[0, 3600, 7400], FINE).is_err());
         assert!(same_times(&[0, 40], MILLI, &[0, 3600, 7200], FINE).is_err());
+    }
+
+    #[test]
+    fn decoding_begins_where_nothing_is_missing() {
+        let at = Seconds::from_whole(20);
+        let check = |entries: &[(i64, bool)], from: i64, whole: bool| {
+            let entries: Vec<_> = entries
+                .iter()
+                .map(|(ms, closed)| (Seconds::from_micros(ms * 1000), *closed))
+                .collect();
+            let joint = Joint::listened(at, &entries);
+            let expected = (Seconds::from_micros(from * 1000), whole);
+            assert_eq!((joint.from, joint.whole), expected, "{entries:?}");
+        };
+        check(&[(0, true), (19_500, true), (20_000, true)], 19_500, true);
+        check(&[(0, true), (12_000, true), (20_000, true)], 12_000, false);
+        // An open group between: from the closed entry if that is near, else at the joint.
+        check(
+            &[(19_200, true), (19_700, false), (20_000, true)],
+            19_200,
+            true,
+        );
+        check(
+            &[(12_000, true), (19_700, false), (20_000, true)],
+            20_000,
+            true,
+        );
+        check(&[(20_000, true)], 20_000, true);
     }
 }

@@ -103,6 +103,9 @@ pub const CODECS: &str = "h264,hevc,av1,libdav1d,vp8,vp9,libvpx,libvpx-vp9,mpeg4
 aac,mp3,mp3float,opus,libopus,vorbis,libvorbis,ac3,eac3,flac,alac,mp2,mp2float,\
 pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_f32le,pcm_u8,pcm_alaw,pcm_mulaw";
 
+/// A file with more streams than this is made to take memory: each costs some to read.
+const MOST_STREAMS: usize = 64;
+
 /// What ffprobe is asked for to tell a [`Probe`].
 pub const ENTRIES: &str = "format=format_name,start_time,duration:stream=index,codec_type,codec_name,pix_fmt,width,height,time_base,\
 avg_frame_rate,channels,sample_rate,duration:stream_disposition=default,attached_pic:stream_tags=rotate:stream_side_data=rotation";
@@ -156,6 +159,9 @@ pub async fn probe(bench: &Bench<'_>, input: &Input) -> Result<Probe, MediaError
 /// `source_unsupported` when it is not what ffprobe prints, `source_no_video` when no stream has pictures.
 pub fn parse(printed: &[u8]) -> Result<Probe, MediaError> {
     let raw: Raw = serde_json::from_slice(printed).map_err(|_| MediaError::Unsupported(None))?;
+    if raw.streams.len() > MOST_STREAMS {
+        return Err(MediaError::Unsupported(None));
+    }
     // Cover art is a video stream to ffmpeg, not to people.
     let mut pictures: Vec<&RawStream> = raw
         .streams

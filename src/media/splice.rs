@@ -3,6 +3,7 @@
 //! plan; the MP4 and H.264 parts below stand by themselves.
 
 pub mod bitstream;
+pub mod boxes;
 pub mod join;
 pub mod movie;
 pub mod nal;
@@ -176,9 +177,16 @@ async fn encode_stretch(
     let finished = sidecar::ffmpeg(bench.job(bench.engine.cut_deadline), list, |_| {})
         .await
         .map_err(|error| MediaError::from_sidecar(error, Phase::Cutting))?;
-    // The same pictures stand beside the stretch in the clip: whatever is wrong with them would be heard there.
+    // The same pictures stand beside the stretch in the clip: whatever is wrong with them would be heard there. Behind an entry
+    // of an open group a decoder misses what it does not need.
+    let key = keyframe_before(&window.video, stretch.first);
+    let entry = window.video.packets.iter().zip(&bitstream.idr);
+    let closed = entry
+        .into_iter()
+        .any(|(packet, idr)| *idr && packet.pts == key);
     match finished.stderr.trim() {
         "" => Ok(Some(target)),
+        _ if !closed => Ok(Some(target)),
         said => Err(broken(&format!(
             "the source cannot be decoded cleanly: {said}"
         ))),
@@ -220,7 +228,7 @@ fn needed(window: &Window, stretch: Stretch, target: &Path) -> Result<i64, Media
         }],
         sound: None,
     };
-    join::write(&film, target)?;
+    join::write(&film, target).map_err(unjoined)?;
     Ok(stretch.first - key)
 }
 
@@ -341,9 +349,8 @@ fn join_all(
     }
     let window = windows.first().ok_or_else(|| broken("nothing to join"))?;
     let template = template(window)?;
-    let mut merged = configuration(template)
-        .ok_or_else(|| broken("no configuration"))?
-        .clone();
+    let first = window.bitstream.as_ref().map_err(|unfit| broken(unfit))?;
+    let mut merged = first.configuration.clone();
     let mut parts = Vec::new();
     let mut offset = 0;
     for ((head, tail), (window, piece)) in pieces.iter().zip(windows.iter().zip(&plan.pieces)) {
@@ -395,7 +402,15 @@ fn join_all(
         length: offset,
         sound,
     };
-    Ok(join::write(&film, target)?)
+    join::write(&film, target).map_err(unjoined)
+}
+
+/// What cannot be joined may still be encoded; a disk that fails is another matter.
+fn unjoined(error: std::io::Error) -> MediaError {
+    match error.kind() {
+        std::io::ErrorKind::InvalidData => broken(&error.to_string()),
+        _ => error.into(),
+    }
 }
 
 /// Writes a plan's only piece with nothing encoded.
@@ -421,7 +436,7 @@ pub fn taken_over(window: &Window, plan: &Plan, target: &Path) -> Result<(), Med
             .sound(piece.first(), piece.until)
             .filter(|_| plan.sound),
     };
-    Ok(join::write(&film, target)?)
+    join::write(&film, target).map_err(unjoined)
 }
 
 /// The encoder's frames are the wanted ones, in number and in time: nobody else will notice later which is which.

@@ -117,18 +117,19 @@ pub struct Looked {
 /// # Errors
 /// When it cannot be reached or read, or has no video.
 pub async fn look(bench: &Bench<'_>, input: &Input) -> Result<Looked, MediaError> {
-    let whole = match input {
-        Input::File(path) => Whole::open(path, bench.engine.max_pixels).await,
-        Input::Link { .. } => None,
+    let probed = probe::probe(bench, input);
+    let probe = match input {
+        Input::File(path) => match Whole::open(path, bench.engine.max_pixels).await {
+            Some(whole) => return Ok(Looked::of(whole)),
+            None => probed.await.map_err(MediaError::of_file)?,
+        },
+        Input::Link { .. } => probed.await?,
     };
-    match whole {
-        Some(whole) => Ok(Looked::of(whole)),
-        None => Ok(Looked {
-            probe: probe::probe(bench, input).await?,
-            whole: None,
-            keyframes: None,
-        }),
-    }
+    Ok(Looked {
+        probe,
+        whole: None,
+        keyframes: None,
+    })
 }
 
 impl Looked {
@@ -198,7 +199,11 @@ pub async fn fetch(
     }
     let mut windows = Vec::new();
     for (number, segment) in recipe.segments.iter().enumerate() {
-        windows.push(copied::fetch(bench, input, probe, *segment, number).await?);
+        let window = copied::fetch(bench, input, probe, *segment, number).await;
+        windows.push(match input {
+            Input::File(_) => window.map_err(MediaError::of_file)?,
+            Input::Link { .. } => window?,
+        });
         bench
             .progress
             .send_replace(0.1 * (number + 1) as f64 / recipe.segments.len() as f64);
@@ -215,17 +220,24 @@ fn length(probe: &Probe) -> Option<Seconds> {
 
 /// Refuses a window that stops before it should: ffmpeg copies what there is and ends well all the same.
 fn whole_enough(window: Window) -> Result<Window, MediaError> {
-    let last = window
-        .video
-        .packets
-        .iter()
-        .map(|packet| packet.pts + packet.duration)
-        .max();
-    let got = last.map_or(Seconds::ZERO, |ticks| window.time(ticks));
-    if let Some(said) = length(&window.probe) {
-        // The container's length may be that of a sound track which is a little longer than the pictures.
+    let ends = |track: &Track| {
+        let last = track.packets.iter();
+        let last = last.map(|packet| packet.pts + packet.duration).max();
+        last.map_or(Seconds::ZERO, |ticks| {
+            track.time_base.seconds(ticks) - window.shift
+        })
+    };
+    let got = ends(&window.video);
+    // In a whole file the sound may go on after the pictures.
+    let there = window
+        .audio
+        .as_ref()
+        .map_or(got, |track| got.max(ends(track)));
+    if let Some(said) = length(&window.probe)
+        && !window.in_place
+    {
         let slack = Seconds::from_micros(1_000_000.max(said.micros() / 50));
-        if got + slack < window.segment.end.min(said) {
+        if there + slack < window.segment.end.min(said) {
             return Err(MediaError::Truncated { got, said });
         }
     }

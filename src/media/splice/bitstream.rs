@@ -43,7 +43,7 @@ pub struct Look {
 /// # Errors
 /// When the file cannot be read.
 pub fn look(movie: &Movie, track: &Track, samples: Range<usize>) -> io::Result<Option<Look>> {
-    let Some(configuration) = configuration(&track.trak) else {
+    let Some(configuration) = &configuration(&track.trak).map(tidied) else {
         return Ok(None);
     };
     let samples = track.samples.get(samples).unwrap_or_default();
@@ -150,7 +150,7 @@ fn sight(movie: &Movie, sample: &Sample, configuration: &Avcc) -> io::Result<Sig
                             .sequence_parameter_sets
                             .iter()
                             .chain(&configuration.picture_parameter_sets)
-                            .any(|set| *set == unit);
+                            .any(|set| set == nal::trimmed(&unit));
                     }
                     nal::FILLER => seen.plain = false,
                     nal::SEI => {
@@ -165,6 +165,16 @@ fn sight(movie: &Movie, sample: &Sample, configuration: &Avcc) -> io::Result<Sig
     }
     seen.disposable &= slices > 0;
     Ok(seen)
+}
+
+/// The same configuration with parameter sets that end where they end.
+pub fn tidied(configuration: &Avcc) -> Avcc {
+    let mut tidied = configuration.clone();
+    let sets = tidied.sequence_parameter_sets.iter_mut();
+    for set in sets.chain(&mut tidied.picture_parameter_sets) {
+        set.truncate(nal::trimmed(set).len());
+    }
+    tidied
 }
 
 /// The only sample entry's `avcC`.

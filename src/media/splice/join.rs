@@ -12,7 +12,7 @@ use mp4_atom::{
 };
 
 use super::bitstream::configuration;
-use super::movie::{Movie, Sample};
+use super::movie::{Movie, Sample, invalid};
 use super::nal::{self, Sequence};
 
 /// Samples of one file on their way into the joined track, in decoding order.
@@ -156,13 +156,13 @@ pub fn write(film: &Film<'_>, target: &Path) -> io::Result<()> {
 /// The units of a sample that stay: parameter sets that are in the `avcC` are said there, filler is nothing.
 fn clean<'a>(sample: &'a [u8], length_size: u8, configuration: &Avcc) -> io::Result<Vec<&'a [u8]>> {
     let mut units = nal::units(sample, length_size)
-        .ok_or_else(|| io::Error::other("a sample is not made of whole units"))?;
+        .ok_or_else(|| invalid("a sample is not made of whole units"))?;
     let said = |unit: &&[u8]| {
         configuration
             .sequence_parameter_sets
             .iter()
             .chain(&configuration.picture_parameter_sets)
-            .any(|set| set == unit)
+            .any(|set| set == nal::trimmed(unit))
     };
     units.retain(|unit| match nal::kind(unit) {
         nal::SPS | nal::PPS => !said(unit),
@@ -183,7 +183,7 @@ fn picture_trak(film: &Film<'_>, sizes: &[u32]) -> io::Result<Trak> {
     let mut decoded = shown.clone();
     decoded.sort_unstable();
     if decoded.first() != Some(&0) || decoded.windows(2).any(|pair| pair[0] >= pair[1]) {
-        return Err(io::Error::other("the frames' times do not rise from 0"));
+        return Err(invalid("the frames' times do not rise from 0"));
     }
     let shift = decoded
         .iter()
@@ -195,7 +195,7 @@ fn picture_trak(film: &Film<'_>, sizes: &[u32]) -> io::Result<Trak> {
     let durations = decoded
         .iter()
         .zip(ends)
-        .map(|(start, end)| u32::try_from(end - start).map_err(io::Error::other));
+        .map(|(start, end)| u32::try_from(end - start).map_err(invalid));
     let durations: Vec<u32> = durations.collect::<io::Result<_>>()?;
     let offsets = decoded
         .iter()
@@ -216,7 +216,7 @@ fn picture_trak(film: &Film<'_>, sizes: &[u32]) -> io::Result<Trak> {
             btrt: None,
             ..entry.clone()
         },
-        _ => return Err(io::Error::other("the source's track is not H.264")),
+        _ => return Err(invalid("the source's track is not H.264")),
     };
     stbl.stsd.codecs = vec![Codec::Avc1(entry)];
     stbl.stts = Stts {
@@ -256,12 +256,12 @@ fn sound_trak(sound: &Sound<'_>, film: &Film<'_>, sizes: &[u32]) -> io::Result<T
     let (first, last) = match sound.samples.as_slice() {
         [first, .., last] => (first.1, last),
         [only] => (only.1, only),
-        [] => return Err(io::Error::other("the sound has no samples")),
+        [] => return Err(invalid("the sound has no samples")),
     };
     let begins = sound.samples.iter().skip(1).map(|(_, begin)| *begin);
     let ends = begins.chain([last.1 + i64::from(last.0.duration)]);
     let durations = sound.samples.iter().zip(ends).map(|((_, begin), end)| {
-        u32::try_from(end - begin).map_err(|_| io::Error::other("the sound's times do not rise"))
+        u32::try_from(end - begin).map_err(|_| invalid("the sound's times do not rise"))
     });
     let durations: Vec<u32> = durations.collect::<io::Result<_>>()?;
     let length: u64 = durations.iter().map(|ticks| u64::from(*ticks)).sum();
@@ -415,7 +415,7 @@ fn head(film: &Film<'_>, mut traks: Vec<Trak>, chunks: &[Chunk]) -> io::Result<V
             let mut entries = Vec::new();
             for chunk in chunks {
                 if chunk.track == track {
-                    entries.push(u32::try_from(offset).map_err(io::Error::other)?);
+                    entries.push(u32::try_from(offset).map_err(invalid)?);
                 }
                 offset += chunk.bytes;
             }
@@ -465,16 +465,15 @@ fn head(film: &Film<'_>, mut traks: Vec<Trak>, chunks: &[Chunk]) -> io::Result<V
             ..Moov::default()
         };
         let mut bytes = Vec::new();
-        let failed = |error: mp4_atom::Error| io::Error::new(io::ErrorKind::InvalidData, error);
-        ftyp.encode(&mut bytes).map_err(failed)?;
-        moov.encode(&mut bytes).map_err(failed)?;
-        let size = usize::try_from(body).map_err(io::Error::other)?;
+        ftyp.encode(&mut bytes).map_err(invalid)?;
+        moov.encode(&mut bytes).map_err(invalid)?;
+        let size = usize::try_from(body).map_err(invalid)?;
         Header {
             kind: brand(b"mdat"),
             size: Some(size),
         }
         .encode(&mut bytes)
-        .map_err(failed)?;
+        .map_err(invalid)?;
         if bytes.len() as u64 == start {
             return Ok(bytes);
         }

@@ -2,14 +2,16 @@
 //! of samples are read only when asked for.
 
 use std::fs::File;
-use std::io::{self, BufReader, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use mp4_atom::{
-    Atom, DrefEntry, FixedPoint, FourCC, Header, Moof, Moov, ReadAtom, ReadFrom, StszSamples, Trak,
-    TrunEntry,
+    Atom, DrefEntry, FixedPoint, FourCC, Header, Moof, Moov, ReadFrom, StszSamples, Trak, TrunEntry,
 };
+
+use super::boxes;
 
 /// A file's tracks.
 #[derive(Debug)]
@@ -42,8 +44,10 @@ pub struct Sample {
     pub sync: bool,
 }
 
-/// More samples than this in one track are nonsense: 38 hours at 60 frames a second.
-const MOST_SAMPLES: usize = 1 << 23;
+/// More samples than this in one file are not held: four hours at 60 frames a second, with sound.
+const MOST_SAMPLES: usize = 1 << 21;
+/// More bytes than this in one `moov` or `moof` are not read.
+pub const MOST_INDEX: u64 = 64 << 20;
 /// A sample larger than this is nonsense.
 const MOST_SAMPLE: u32 = 64 << 20;
 /// `sample_is_non_sync_sample` (clause 8.8.3.1).
@@ -107,23 +111,27 @@ impl Movie {
             let end = header
                 .size
                 .map_or(length, |size| body.saturating_add(size as u64));
+            if end > length || end <= start {
+                // It breaks off, or would be read for ever.
+                break;
+            }
             if header.kind == Moov::KIND {
-                let moov = Moov::read_atom(&header, &mut reader).map_err(invalid)?;
+                let body = body_of(&mut reader, body..end, b"moov")?;
+                let moov = Moov::decode_body(&mut body.as_slice()).map_err(invalid)?;
                 timescale = moov.mvhd.timescale;
                 fragmented = moov.mvex.is_some();
                 defaults = moov.mvex.map(|mvex| mvex.trex).unwrap_or_default();
-                tracks = moov
-                    .trak
-                    .into_iter()
-                    .map(table)
-                    .collect::<io::Result<_>>()?;
+                // A sample has at least a byte.
+                let mut most = MOST_SAMPLES.min(usize::try_from(length).unwrap_or(usize::MAX));
+                for trak in moov.trak {
+                    let track = table(trak, most)?;
+                    most -= track.samples.len();
+                    tracks.push(track);
+                }
             } else if header.kind == Moof::KIND {
-                let moof = Moof::read_atom(&header, &mut reader).map_err(invalid)?;
+                let body = body_of(&mut reader, body..end, b"moof")?;
+                let moof = Moof::decode_body(&mut body.as_slice()).map_err(invalid)?;
                 fragment(&moof, start, &defaults, &mut tracks)?;
-            }
-            // A box that ends before it begins is nonsense, and would be read for ever.
-            if end <= start {
-                return Err(contradictory());
             }
             reader.seek(SeekFrom::Start(end))?;
             // Without fragments everything is said, and what comes behind may be large or not even here.
@@ -158,7 +166,7 @@ impl Movie {
     /// When the file ends before the sample does.
     pub fn read(&self, sample: &Sample, buffer: &mut Vec<u8>) -> io::Result<()> {
         if sample.size > MOST_SAMPLE {
-            return Err(io::Error::other("a sample is impossibly large"));
+            return Err(invalid("a sample is impossibly large"));
         }
         buffer.resize(sample.size as usize, 0);
         self.file.read_exact_at(buffer, sample.offset)
@@ -230,24 +238,37 @@ impl Track {
 }
 
 fn contradictory() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        "the sample tables contradict each other",
-    )
+    invalid("the sample tables contradict each other")
 }
 
-fn invalid(error: mp4_atom::Error) -> io::Error {
+/// Reads the body of a box, with only those boxes in it that are needed.
+fn body_of(reader: &mut impl Read, place: Range<u64>, kind: &[u8; 4]) -> io::Result<Vec<u8>> {
+    let size = place.end - place.start;
+    if size > MOST_INDEX {
+        return Err(invalid("the index is impossibly large"));
+    }
+    let mut body = Vec::new();
+    reader.take(size).read_to_end(&mut body)?;
+    if body.len() as u64 != size {
+        return Err(invalid("the index breaks off"));
+    }
+    boxes::needed_only(&mut body, kind)?;
+    Ok(body)
+}
+
+/// What is wrong with a file's content rather than with the disk.
+pub fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// The samples of a track's own tables (clauses 8.6 and 8.7).
-fn table(trak: Trak) -> io::Result<Track> {
+fn table(trak: Trak, most: usize) -> io::Result<Track> {
     let stbl = &trak.mdia.minf.stbl;
     let count = match &stbl.stsz.samples {
         StszSamples::Identical { count, .. } => *count as usize,
         StszSamples::Different { sizes } => sizes.len(),
     };
-    if count > MOST_SAMPLES {
+    if count > most {
         return Err(contradictory());
     }
     let chunks: Vec<u64> = match (&stbl.stco, &stbl.co64) {
@@ -320,6 +341,8 @@ fn fragment(
     defaults: &[mp4_atom::Trex],
     tracks: &mut [Track],
 ) -> io::Result<()> {
+    let held: usize = tracks.iter().map(|track| track.samples.len()).sum();
+    let mut most = MOST_SAMPLES.saturating_sub(held);
     for traf in &moof.traf {
         let head = &traf.tfhd;
         let Some(track) = tracks
@@ -331,7 +354,7 @@ fn fragment(
         let trex = defaults.iter().find(|trex| trex.track_id == head.track_id);
         let base = head.base_data_offset.unwrap_or(start);
         let mut dts = match &traf.tfdt {
-            Some(tfdt) => i64::try_from(tfdt.base_media_decode_time).map_err(io::Error::other)?,
+            Some(tfdt) => i64::try_from(tfdt.base_media_decode_time).map_err(invalid)?,
             None => track
                 .samples
                 .last()
@@ -360,9 +383,7 @@ fn fragment(
                     .or(trex.map(|trex| trex.default_sample_flags));
                 let (duration, size, flags) =
                     (duration.unwrap_or(0), size.unwrap_or(0), flags.unwrap_or(0));
-                if track.samples.len() == MOST_SAMPLES {
-                    return Err(contradictory());
-                }
+                most = most.checked_sub(1).ok_or_else(contradictory)?;
                 track.samples.push(Sample {
                     offset,
                     size,

@@ -32,6 +32,12 @@ pub fn units(sample: &[u8], length_size: u8) -> Option<Vec<&[u8]>> {
     Some(found)
 }
 
+/// A unit without the zero bytes behind it that byte streams may have there (annex B, `trailing_zero_8bits`): no unit ends in one.
+pub fn trimmed(unit: &[u8]) -> &[u8] {
+    let end = unit.iter().rposition(|byte| *byte != 0);
+    &unit[..end.map_or(0, |end| end + 1)]
+}
+
 /// Whether a unit is a slice of a picture (types 1 to 5).
 pub fn is_slice(unit: &[u8]) -> bool {
     (1..=IDR).contains(&kind(unit))

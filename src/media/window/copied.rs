@@ -198,6 +198,10 @@ async fn copy(
         &"-f",
         &container.muxer,
     ]));
+    if container.muxer == "mp4" {
+        // FLAC in MP4 is a standard by now.
+        list.extend(arguments([&"-strict", &"experimental"]));
+    }
     if container.muxer != "matroska" {
         // With frag_discont and without an edit list the fragments carry the timestamps as they are.
         list.extend(arguments([
