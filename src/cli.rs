@@ -231,7 +231,8 @@ impl From<CutError> for Trouble {
                 | MediaError::TooLarge
                 | MediaError::Range(_)
                 | MediaError::NoFrames
-                | MediaError::Truncated { .. } => Exit::BadInput,
+                | MediaError::Truncated { .. }
+                | MediaError::Damaged(_) => Exit::BadInput,
                 MediaError::Unreachable(_) | MediaError::Timeout => Exit::Source,
                 MediaError::NoSpace => Exit::NoSpace,
                 MediaError::Engine(crate::media::sidecar::SidecarError::Missing { .. }) => {

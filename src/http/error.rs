@@ -49,7 +49,7 @@ pub struct ProblemBody {
 }
 
 /// Every code that an answer or a failed clip may carry, with the status it is answered with; 0 marks codes of failed clips only.
-pub const CODES: [(&str, u16); 62] = [
+pub const CODES: [(&str, u16); 63] = [
     ("json_invalid", 400),
     ("json_unknown_field", 400),
     ("field_type", 400),
