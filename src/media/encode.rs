@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::plan::{Piece, Plan};
-use super::probe::{self, Video};
+use super::probe::{self, Light, Scan, Video};
 use super::sidecar::{self, arguments};
 use super::window::Window;
 use super::{Bench, Input, MediaError, Phase};
@@ -54,6 +54,18 @@ pub async fn encode(
         list.extend(sound(window));
     }
     let base = window.video.time_base;
+    if window.probe.video.light == Light::High {
+        list.extend(arguments([
+            &"-colorspace",
+            &"bt709",
+            &"-color_primaries",
+            &"bt709",
+            &"-color_trc",
+            &"bt709",
+            &"-color_range",
+            &"tv",
+        ]));
+    }
     list.extend(arguments([
         &"-fps_mode",
         &"passthrough",
@@ -174,8 +186,14 @@ fn sound_piece(window: &Window, piece: &Piece, number: usize, count: usize) -> S
     )
 }
 
-/// Scaling, even sizes and the pixel format that every player knows. ffmpeg has turned the picture already.
+/// What becomes of the picture: fields into frames, scaling, even sizes, high into standard dynamic range, and the pixel format that
+/// every player knows. ffmpeg has turned the picture already. Scaling comes before what works on floating-point pictures.
 fn look(video: &Video, shown_height: u32, most: u32) -> String {
+    let fields = match video.scan {
+        Scan::Progressive => "",
+        // One frame for each frame, at its time; pictures that are whole already stay as they are.
+        Scan::Interlaced => "bwdif=mode=send_frame:parity=auto:deint=interlaced,",
+    };
     let size = if shown_height > most {
         format!("scale=-2:{}:flags=bicubic,", most & !1)
     } else if !video.width.is_multiple_of(2) || !video.height.is_multiple_of(2) {
@@ -184,7 +202,14 @@ fn look(video: &Video, shown_height: u32, most: u32) -> String {
     } else {
         String::new()
     };
-    format!("{size}format=yuv420p")
+    let light = match video.light {
+        Light::Standard => "",
+        Light::High => {
+            "zscale=transfer=linear:npl=203,format=gbrpf32le,zscale=primaries=bt709,tonemap=tonemap=mobius:desat=0,\
+zscale=transfer=bt709:matrix=bt709:range=tv,"
+        }
+    };
+    format!("{fields}{size}{light}format=yuv420p")
 }
 
 /// Sound as every player takes it: AAC, at most stereo, at a rate that MP4 players know.
@@ -240,6 +265,8 @@ mod tests {
             rotation: 0,
             time_base: TimeBase { num: 1, den: 1000 },
             fps: None,
+            scan: Scan::Progressive,
+            light: Light::Standard,
         }
     }
 

@@ -468,7 +468,7 @@ fn sounds(window: &Window, piece: &Piece) -> bool {
 mod tests {
     use super::*;
     use crate::media::packets::Packet;
-    use crate::media::probe::{Audio, Probe, TimeBase, Video};
+    use crate::media::probe::{Audio, Light, Probe, Scan, TimeBase, Video};
     use crate::recipe::{Format, Segment, Source};
 
     /// 25 fps in ticks of 1/1000 with a keyframe each second, B-frames in decoding order, ten seconds.
@@ -521,6 +521,8 @@ mod tests {
                     rotation: 0,
                     time_base: base,
                     fps: Some(25.0),
+                    scan: Scan::Progressive,
+                    light: Light::Standard,
                 },
                 audio: Some(audio),
             },

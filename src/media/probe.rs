@@ -36,6 +36,24 @@ pub struct Video {
     pub time_base: TimeBase,
     /// Average frames per second, when known.
     pub fps: Option<f64>,
+    pub scan: Scan,
+    pub light: Light,
+}
+
+/// How a picture is made of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scan {
+    Progressive,
+    /// Some pictures are two fields of two moments.
+    Interlaced,
+}
+
+/// How bright a picture may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Light {
+    Standard,
+    /// Coded by PQ or HLG (ITU-R BT.2100); shown as it is on a standard screen it would be grey.
+    High,
 }
 
 /// The chosen audio stream.
@@ -108,7 +126,7 @@ const MOST_STREAMS: usize = 64;
 
 /// What ffprobe is asked for to tell a [`Probe`].
 pub const ENTRIES: &str = "format=format_name,start_time,duration:stream=index,codec_type,codec_name,pix_fmt,width,height,time_base,\
-avg_frame_rate,channels,sample_rate,duration:stream_disposition=default,attached_pic:stream_tags=rotate:stream_side_data=rotation";
+avg_frame_rate,field_order,color_transfer,channels,sample_rate,duration:stream_disposition=default,attached_pic:stream_tags=rotate:stream_side_data=rotation";
 
 /// The options that every reading of a source carries, and the source itself after `-i`.
 pub fn input_arguments(input: &Input, max_pixels: u64) -> Vec<OsString> {
@@ -220,6 +238,14 @@ pub fn parse(printed: &[u8]) -> Result<Probe, MediaError> {
                 .and_then(time_base)
                 .ok_or(MediaError::Unsupported(None))?,
             fps: video.fps.as_deref().and_then(ratio),
+            scan: match video.field_order.as_deref() {
+                Some("tt" | "bb" | "tb" | "bt") => Scan::Interlaced,
+                _ => Scan::Progressive,
+            },
+            light: match video.color_transfer.as_deref() {
+                Some("smpte2084" | "arib-std-b67") => Light::High,
+                _ => Light::Standard,
+            },
         },
         audio,
     })
@@ -269,6 +295,8 @@ struct RawStream {
     time_base: Option<String>,
     #[serde(rename = "avg_frame_rate")]
     fps: Option<String>,
+    field_order: Option<String>,
+    color_transfer: Option<String>,
     channels: Option<u32>,
     #[serde(rename = "sample_rate")]
     rate: Option<String>,

@@ -11,7 +11,7 @@ use mp4_atom::{Avcc, Codec, Matrix, Mp4a};
 use super::{Reach, Samples, Window, length, whole_enough};
 use crate::media::packets::{self, Packet, Track};
 use crate::media::plan::{TOLERANCE, clean_boundaries};
-use crate::media::probe::{Audio, Probe, TimeBase, Video};
+use crate::media::probe::{Audio, Light, Probe, Scan, TimeBase, Video};
 use crate::media::splice::bitstream::{self, configuration};
 use crate::media::splice::join::{self, Film, Part, Placed};
 use crate::media::splice::movie::{self, Movie};
@@ -299,6 +299,16 @@ fn eight_bits_of_420(configuration: &Avcc) -> bool {
         })
 }
 
+fn scan(configuration: &Avcc) -> Scan {
+    let mut sets = configuration.sequence_parameter_sets.iter();
+    let fields = |set: Sequence| !set.frames_only;
+    if sets.any(|set| Sequence::parse(set).is_some_and(fields)) {
+        Scan::Interlaced
+    } else {
+        Scan::Progressive
+    }
+}
+
 /// Channels and samples per second of a track of AAC-LC (ISO/IEC 14496-3, clause 1.6); `None` for everything else.
 fn aac(entry: &Mp4a) -> Option<(u32, u32)> {
     const AAC: u8 = 0x40;
@@ -374,6 +384,8 @@ fn probe_of(
             rotation: rotation(&trak.tkhd.matrix)?,
             time_base: pictures.time_base,
             fps,
+            scan: scan(&entry.avcc),
+            light: Light::Standard,
         },
         audio,
     })
