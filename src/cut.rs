@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clip::Failure;
 use crate::config::Settings;
 use crate::media::splice::movie::{self, TopBox};
-use crate::media::window::place::Whole;
+use crate::media::window::whole::Whole;
 use crate::media::window::{self, Looked, Window};
 use crate::media::{self, Bench, Engine, Input, Made, MediaError, Planned, Progress, sidecar};
 use crate::recipe::{Recipe, Segment, Source};

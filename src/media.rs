@@ -353,7 +353,7 @@ async fn readable<'a>(
     }
     let mut files = Vec::new();
     for (number, window) in windows.iter().enumerate() {
-        files.push(window::place::extract(bench, window, number).await?);
+        files.push(window::extract::extract(bench, window, number).await?);
     }
     Ok(Cow::Owned(files))
 }

@@ -2,7 +2,9 @@
 //! the disk serves in place; anything else is copied once into the work directory. From here on nothing needs the network.
 
 mod copied;
-pub mod place;
+pub mod extract;
+mod header;
+pub mod whole;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use super::splice::movie::{self, Movie};
 use super::{Bench, Input, MediaError};
 use crate::recipe::{Recipe, Segment};
 use crate::seconds::Seconds;
-use place::Whole;
+use whole::Whole;
 
 /// A stretch of the source on the disk.
 #[derive(Clone, Debug)]

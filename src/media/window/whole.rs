@@ -1,22 +1,22 @@
-//! A window in place: a stretch of an MP4 that lies on the disk, found in its sample tables without a copy. For files that say no more
-//! than samples can: H.264 with AAC or silence, no fragments, nothing hidden by an edit list. All others are copied.
+//! A whole MP4 on the disk, found in its sample tables: which of its samples a segment needs, and the windows that are cut in place.
+//! For files that say no more than samples can: H.264 with AAC or silence, no fragments, nothing hidden by an edit list. All others
+//! are copied.
 
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mp4_atom::{Avcc, Codec, Matrix, Mp4a};
+use mp4_atom::Codec;
 
+use super::header::{aac, described, eight_bits_of_420};
 use super::{Reach, Samples, Window, length, whole_enough};
+use crate::media::MediaError;
 use crate::media::packets::{self, Packet, Track};
 use crate::media::plan::{TOLERANCE, clean_boundaries};
-use crate::media::probe::{Audio, Light, Probe, Scan, TimeBase, Video};
-use crate::media::splice::bitstream::{self, configuration};
-use crate::media::splice::join::{self, Film, Part, Placed};
+use crate::media::probe::{Probe, TimeBase};
+use crate::media::splice::bitstream;
 use crate::media::splice::movie::{self, Movie};
-use crate::media::splice::nal::Sequence;
-use crate::media::{Bench, MediaError};
 use crate::recipe::{Recipe, Segment};
 use crate::seconds::Seconds;
 
@@ -57,7 +57,7 @@ impl Whole {
         if video.1.packets.iter().any(|packet| packet.pts < 0) {
             return None;
         }
-        let probe = probe_of(&movie, &video, audio.as_ref())?;
+        let probe = described(&movie, &video, audio.as_ref())?;
         if u64::from(probe.video.width) * u64::from(probe.video.height) > max_pixels {
             return None;
         }
@@ -286,218 +286,4 @@ fn track(movie: &Movie, handler: &[u8; 4]) -> Option<(Reach, Track)> {
         };
         (reach, track)
     })
-}
-
-fn eight_bits_of_420(configuration: &Avcc) -> bool {
-    let sets = configuration.sequence_parameter_sets.iter();
-    let mut sets = sets.map(|set| Sequence::parse(set)).peekable();
-    sets.peek().is_some()
-        && sets.all(|set| {
-            set.is_some_and(|set| {
-                (set.chroma_format, set.luma_depth, set.chroma_depth) == (1, 8, 8)
-            })
-        })
-}
-
-fn scan(configuration: &Avcc) -> Scan {
-    let mut sets = configuration.sequence_parameter_sets.iter();
-    let fields = |set: Sequence| !set.frames_only;
-    if sets.any(|set| Sequence::parse(set).is_some_and(fields)) {
-        Scan::Interlaced
-    } else {
-        Scan::Progressive
-    }
-}
-
-/// Channels and samples per second of a track of AAC-LC (ISO/IEC 14496-3, clause 1.6); `None` for everything else.
-fn aac(entry: &Mp4a) -> Option<(u32, u32)> {
-    const AAC: u8 = 0x40;
-    const LOW_COMPLEXITY: u8 = 2;
-    const RATES: [u32; 13] = [
-        96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025,
-        8_000, 7_350,
-    ];
-    let configuration = &entry.esds.es_desc.dec_config;
-    let specific = configuration.dec_specific.as_ref()?;
-    if configuration.object_type_indication != AAC || specific.profile != LOW_COMPLEXITY {
-        return None;
-    }
-    let channels = match specific.chan_conf {
-        count @ 1..=6 => u32::from(count),
-        7 => 8,
-        _ => return None,
-    };
-    Some((channels, *RATES.get(usize::from(specific.freq_index))?))
-}
-
-/// What ffprobe would say of the file.
-fn probe_of(
-    movie: &Movie,
-    (reach, pictures): &(Reach, Track),
-    sound: Option<&(Reach, Track)>,
-) -> Option<Probe> {
-    let trak = &movie.tracks.get(reach.track)?.trak;
-    let [Codec::Avc1(entry)] = trak.mdia.minf.stbl.stsd.codecs.as_slice() else {
-        return None;
-    };
-    let times = pictures.times();
-    let (first, last) = (*times.first()?, *times.last()?);
-    let length = pictures.time_base.seconds(last - first).as_f64();
-    let fps = (length > 0.0).then(|| (times.len() - 1) as f64 / length);
-    let mut from = pictures.time_base.seconds(first);
-    let mut until = Seconds::ZERO;
-    for track in std::iter::once(pictures).chain(sound.map(|(_, track)| track)) {
-        let begins = track.packets.iter().map(|packet| packet.pts.max(0)).min()?;
-        let ends = track
-            .packets
-            .iter()
-            .map(|packet| packet.pts + packet.duration);
-        from = from.min(track.time_base.seconds(begins));
-        until = until.max(track.time_base.seconds(ends.max()?));
-    }
-    let audio = match sound {
-        Some((reach, _)) => {
-            let trak = &movie.tracks.get(reach.track)?.trak;
-            let [Codec::Mp4a(entry)] = trak.mdia.minf.stbl.stsd.codecs.as_slice() else {
-                return None;
-            };
-            let (channels, rate) = aac(entry)?;
-            Some(Audio {
-                index: reach.track,
-                codec: "aac".to_owned(),
-                channels,
-                rate,
-            })
-        }
-        None => None,
-    };
-    Some(Probe {
-        container: CONTAINER.to_owned(),
-        duration: Some(until - from).filter(|duration| *duration > Seconds::ZERO),
-        start: from,
-        video: Video {
-            index: reach.track,
-            codec: "h264".to_owned(),
-            pixel_format: "yuv420p".to_owned(),
-            width: u32::from(entry.visual.width),
-            height: u32::from(entry.visual.height),
-            rotation: rotation(&trak.tkhd.matrix)?,
-            time_base: pictures.time_base,
-            fps,
-            scan: scan(&entry.avcc),
-            light: Light::Standard,
-        },
-        audio,
-    })
-}
-
-/// ffmpeg's name for MP4 and its kin.
-const CONTAINER: &str = "mov,mp4,m4a,3gp,3g2,mj2";
-
-/// Degrees clockwise that a player turns the picture (ISO/IEC 14496-12, clause 6.2.2), when it does no more than that.
-fn rotation(matrix: &Matrix) -> Option<u32> {
-    const ONE: i32 = 1 << 16;
-    match (matrix.a, matrix.b, matrix.c, matrix.d) {
-        (ONE, 0, 0, ONE) => Some(0),
-        (0, ONE, c, 0) if c == -ONE => Some(90),
-        (a, 0, 0, d) if (a, d) == (-ONE, -ONE) => Some(180),
-        (0, b, ONE, 0) if b == -ONE => Some(270),
-        _ => None,
-    }
-}
-
-/// Writes a window in place into a file of its own, for sidecars to read.
-///
-/// # Errors
-/// When it cannot be read or written.
-pub async fn extract(
-    bench: &Bench<'_>,
-    window: &Window,
-    number: usize,
-) -> Result<Window, MediaError> {
-    let path = bench.dir.join(format!("window-{number}.mp4"));
-    let (source, target) = (window.clone(), path.clone());
-    let key = tokio::task::spawn_blocking(move || write(&source, &target))
-        .await
-        .map_err(io::Error::other)??;
-    let table = packets::read(bench, &path).await?;
-    Ok(Window {
-        path,
-        video: table.video.ok_or(MediaError::NoFrames)?,
-        audio: table.audio,
-        shift: Seconds::ZERO - window.video.time_base.seconds(key),
-        samples: None,
-        in_place: false,
-        ..window.clone()
-    })
-}
-
-/// Writes all pictures from the first keyframe on with their sound; returns the keyframe's time, which is 0 in the file.
-fn write(window: &Window, target: &Path) -> Result<i64, MediaError> {
-    let lost = || MediaError::Splice("the window cannot be read again".to_owned());
-    let samples = window.samples.as_ref().ok_or_else(lost)?;
-    let track = samples.track(samples.video).ok_or_else(lost)?;
-    let own = configuration(&track.trak).ok_or_else(lost)?;
-    let packets = &window.video.packets;
-    let begin = packets.iter().position(|packet| packet.key).unwrap_or(0);
-    let key = packets.get(begin).ok_or(MediaError::NoFrames)?.pts;
-    let mut until = key;
-    let mut placed = Vec::new();
-    for (packet, sample) in packets
-        .iter()
-        .zip(&track.samples[samples.video.first..])
-        .skip(begin)
-    {
-        // Pictures shown before the keyframe need what came before it.
-        if packet.pts < key {
-            continue;
-        }
-        until = until.max(packet.pts + packet.duration);
-        placed.push(Placed {
-            sample: *sample,
-            shown: packet.pts - key,
-            plain: false,
-        });
-    }
-    let film = Film {
-        template: &track.trak,
-        configuration: own.clone(),
-        timescale: window.video.time_base.den,
-        parts: vec![Part {
-            movie: &samples.movie,
-            length_size: own.length_size,
-            samples: placed,
-        }],
-        length: until - key,
-        sound: window.sound(key, until),
-    };
-    join::write(&film, target)?;
-    Ok(key)
-}
-
-impl Window {
-    /// The sound from one moment of the picture to another, in video ticks, sample by sample and with one more at the front; `None`
-    /// when there is none or it cannot be taken over so.
-    pub fn sound(&self, from: i64, until: i64) -> Option<join::Sound<'_>> {
-        let samples = self.samples.as_ref()?;
-        let (reach, track) = (samples.audio?, self.audio.as_ref()?);
-        let source = samples.track(reach)?;
-        let ticks = |ticks| track.time_base.ticks(self.video.time_base.seconds(ticks));
-        let (from, until) = (ticks(from), ticks(until));
-        let heard = |packet: &Packet| packet.pts + packet.duration > from && packet.pts < until;
-        let first = track.packets.iter().position(heard)?.saturating_sub(1);
-        let count = track.packets[first..]
-            .iter()
-            .take_while(|packet| packet.pts < until)
-            .count();
-        let picked = source.samples.get(reach.first + first..)?.get(..count)?;
-        let times = track.packets[first..]
-            .iter()
-            .map(|packet| packet.pts - from);
-        Some(join::Sound {
-            movie: &samples.movie,
-            template: &source.trak,
-            samples: picked.iter().copied().zip(times).collect(),
-        })
-    }
 }

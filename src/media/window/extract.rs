@@ -1,0 +1,107 @@
+//! A window in place as a file of its own, and its sound sample by sample.
+
+use std::io;
+use std::path::Path;
+
+use super::Window;
+use crate::media::packets::{self, Packet};
+use crate::media::splice::bitstream::configuration;
+use crate::media::splice::join::{self, Film, Part, Placed};
+use crate::media::{Bench, MediaError};
+use crate::seconds::Seconds;
+
+/// Writes a window in place into a file of its own, for sidecars to read.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub async fn extract(
+    bench: &Bench<'_>,
+    window: &Window,
+    number: usize,
+) -> Result<Window, MediaError> {
+    let path = bench.dir.join(format!("window-{number}.mp4"));
+    let (source, target) = (window.clone(), path.clone());
+    let key = tokio::task::spawn_blocking(move || write(&source, &target))
+        .await
+        .map_err(io::Error::other)??;
+    let table = packets::read(bench, &path).await?;
+    Ok(Window {
+        path,
+        video: table.video.ok_or(MediaError::NoFrames)?,
+        audio: table.audio,
+        shift: Seconds::ZERO - window.video.time_base.seconds(key),
+        samples: None,
+        in_place: false,
+        ..window.clone()
+    })
+}
+
+/// Writes all pictures from the first keyframe on with their sound; returns the keyframe's time, which is 0 in the file.
+fn write(window: &Window, target: &Path) -> Result<i64, MediaError> {
+    let lost = || MediaError::Splice("the window cannot be read again".to_owned());
+    let samples = window.samples.as_ref().ok_or_else(lost)?;
+    let track = samples.track(samples.video).ok_or_else(lost)?;
+    let own = configuration(&track.trak).ok_or_else(lost)?;
+    let packets = &window.video.packets;
+    let begin = packets.iter().position(|packet| packet.key).unwrap_or(0);
+    let key = packets.get(begin).ok_or(MediaError::NoFrames)?.pts;
+    let mut until = key;
+    let mut placed = Vec::new();
+    for (packet, sample) in packets
+        .iter()
+        .zip(&track.samples[samples.video.first..])
+        .skip(begin)
+    {
+        // Pictures shown before the keyframe need what came before it.
+        if packet.pts < key {
+            continue;
+        }
+        until = until.max(packet.pts + packet.duration);
+        placed.push(Placed {
+            sample: *sample,
+            shown: packet.pts - key,
+            plain: false,
+        });
+    }
+    let film = Film {
+        template: &track.trak,
+        configuration: own.clone(),
+        timescale: window.video.time_base.den,
+        parts: vec![Part {
+            movie: &samples.movie,
+            length_size: own.length_size,
+            samples: placed,
+        }],
+        length: until - key,
+        sound: window.sound(key, until),
+    };
+    join::write(&film, target)?;
+    Ok(key)
+}
+
+impl Window {
+    /// The sound from one moment of the picture to another, in video ticks, sample by sample and with one more at the front; `None`
+    /// when there is none or it cannot be taken over so.
+    pub fn sound(&self, from: i64, until: i64) -> Option<join::Sound<'_>> {
+        let samples = self.samples.as_ref()?;
+        let (reach, track) = (samples.audio?, self.audio.as_ref()?);
+        let source = samples.track(reach)?;
+        let ticks = |ticks| track.time_base.ticks(self.video.time_base.seconds(ticks));
+        let (from, until) = (ticks(from), ticks(until));
+        let heard = |packet: &Packet| packet.pts + packet.duration > from && packet.pts < until;
+        let first = track.packets.iter().position(heard)?.saturating_sub(1);
+        let count = track.packets[first..]
+            .iter()
+            .take_while(|packet| packet.pts < until)
+            .count();
+        let picked = source.samples.get(reach.first + first..)?.get(..count)?;
+        let times = track.packets[first..]
+            .iter()
+            .map(|packet| packet.pts - from);
+        Some(join::Sound {
+            movie: &samples.movie,
+            template: &source.trak,
+            samples: picked.iter().copied().zip(times).collect(),
+        })
+    }
+}
