@@ -428,7 +428,7 @@ pub fn units(path: &Path) -> Units {
             "-c",
             "copy",
             "-bsf:v",
-            "h264_mp4toannexb,h264_metadata=aud=insert",
+            "h264_mp4toannexb,filter_units=remove_types=9,h264_metadata=aud=insert",
             "-f",
             "h264",
             "-",
@@ -477,7 +477,7 @@ pub fn annex_b(stream: &[u8]) -> Vec<&[u8]> {
 }
 
 /// By how many seconds the sound at `clip` comes later than the same sound of `source`, and how alike the two are (1 is the same): as
-/// [`lag`], in steps of four samples and over a fifth of them, which is fine enough for hearing and quick enough for many cases.
+/// a cross-correlation to the sample, over a fifth of the samples, which is quick enough for many cases.
 pub fn shift(source: &[f32], clip: &[f32]) -> (f64, f64) {
     const MOST: i64 = 1200;
     const LONGEST: usize = 20_000;
@@ -497,15 +497,17 @@ pub fn shift(source: &[f32], clip: &[f32]) -> (f64, f64) {
         f64::from(sum)
     };
     let energy = product(clip, clip).sqrt();
-    (-MOST / 4..=MOST / 4)
-        .map(|step| {
-            let start = (begin as i64 - 4 * step) as usize;
-            let source = &source[start..start + length];
-            let alike = product(source, clip) / (energy * product(source, source).sqrt()).max(1e-9);
-            (4.0 * step as f64 / 48_000.0, alike)
-        })
-        .max_by(|a, b| a.1.total_cmp(&b.1))
-        .unwrap()
+    let at = |step: i64| {
+        let start = (begin as i64 - step) as usize;
+        let source = &source[start..start + length];
+        let alike = product(source, clip) / (energy * product(source, source).sqrt()).max(1e-9);
+        (step, alike)
+    };
+    let more = |a: &(i64, f64), b: &(i64, f64)| a.1.total_cmp(&b.1);
+    let coarse = (-MOST..=MOST).step_by(2).map(at).max_by(more).unwrap().0;
+    let around = (coarse - 1).max(-MOST)..=(coarse + 1).min(MOST);
+    let (step, alike) = around.map(at).max_by(more).unwrap();
+    (step as f64 / 48_000.0, alike)
 }
 
 /// What ffmpeg has to say, warnings included, when it decodes every stream of a file.

@@ -292,12 +292,15 @@ pub fn cut_and_compare(source: &Source, name: &str, spans: &[(f64, f64)]) -> Cli
         }
         let last = *wanted.last().unwrap();
         let length = source.over(last).min(*end) - first;
-        if let Some(original) = &source.contents.sound {
-            let sound = got
-                .sound
-                .as_ref()
-                .unwrap_or_else(|| panic!("{case}: the sound is lost"));
-            same_sound(original, first, sound, offset, length, &case);
+        match (&source.contents.sound, &got.sound) {
+            (Some(original), Some(sound)) => {
+                same_sound(original, first, sound, offset, length, &case)
+            }
+            (Some(original), None) => assert!(
+                between(original, first, length).is_empty(),
+                "{case}: the sound is lost"
+            ),
+            (None, sound) => assert!(sound.is_none(), "{case}: there is sound"),
         }
         offset += length;
     }
@@ -401,6 +404,12 @@ fn cropped(luma: &[u8], from: (u32, u32), to: (u32, u32)) -> Vec<u8> {
     rows.flat_map(|row| row[..to.0 as usize].to_vec()).collect()
 }
 
+/// What is there of so many seconds of samples from a time on.
+fn between(samples: &[f32], time: f64, length: f64) -> &[f32] {
+    let place = |time: f64| ((time * 48_000.0).round() as usize).min(samples.len());
+    &samples[place(time)..place(time + length)]
+}
+
 /// The sound of the clip from `offset` on is that of the source from `first` on, in time and to the end.
 #[track_caller]
 pub fn same_sound(
@@ -411,12 +420,10 @@ pub fn same_sound(
     length: f64,
     case: &str,
 ) {
-    let at = |samples: &[f32], time: f64| {
-        let begin = ((time * 48_000.0).round() as usize).min(samples.len());
-        let end = (((time + length) * 48_000.0).round() as usize).min(samples.len());
-        samples[begin..end].to_vec()
-    };
-    let (original, clip) = (at(original, first), at(clip, offset));
+    let (original, clip) = (
+        between(original, first, length),
+        between(clip, offset, length),
+    );
     let missing = (original.len() as f64 - clip.len() as f64) / 48_000.0;
     assert!(
         missing < SOUND_GRAIN,
@@ -426,7 +433,7 @@ pub fn same_sound(
     if original.len() < 12_000 {
         return;
     }
-    let (shift, alike) = frames::shift(&original, &clip);
+    let (shift, alike) = frames::shift(original, clip);
     assert!(
         shift.abs() < SYNC && alike > 0.9,
         "{case}: the sound is {:.1} ms late and alike by {alike:.3}",
