@@ -422,11 +422,11 @@ fn random_mp4_files_are_cut_exactly() {
         ("mp4", ""),
         (
             "mp4",
-            "-movflags +frag_keyframe+empty_moov+default_base_moof",
+            "-movflags +frag_keyframe+delay_moov+default_base_moof",
         ),
         (
             "mp4",
-            "-movflags +empty_moov+default_base_moof -frag_duration 400000",
+            "-movflags +delay_moov+default_base_moof -frag_duration 400000",
         ),
         ("mov", ""),
     ];
