@@ -313,7 +313,7 @@ pub fn read(path: &Path) -> Contents {
     }
 }
 
-/// Grey pictures, hashes of the pictures and samples of a file, decoded in one go.
+/// Luma as it is stored, hashes of the pictures and samples of a file, decoded in one go.
 #[track_caller]
 fn raw(path: &Path, sounds: bool, zero: f64) -> (Vec<u8>, Vec<String>, Option<Vec<f32>>) {
     let samples = tempfile::NamedTempFile::new().unwrap();
@@ -326,7 +326,7 @@ fn raw(path: &Path, sounds: bool, zero: f64) -> (Vec<u8>, Vec<String>, Option<Ve
             "-map",
             "0:v:0",
             "-vf",
-            "format=gray",
+            "format=yuv420p,extractplanes=y",
             "-fps_mode",
             "passthrough",
             // In ticks of a frame at the average rate, frames close to each other would fall together.
