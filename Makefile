@@ -1,5 +1,6 @@
 # make run     everything this machine needs, the build, and the service on http://127.0.0.1:8000 with data in ./data
 # make test    everything the tests need, format, lints, the build, and all tests
+# make torture 2,000 drawn cuts, each proved; CASES=n for another number, SEED=n to repeat
 # make build   the static release binary at dist/meme-maker
 # make bench   the bench table
 
@@ -17,7 +18,7 @@ TARGET := $(shell uname -m)-unknown-linux-gnu
 STATIC := RUSTFLAGS="-C target-feature=+crt-static"
 CARGO_DIR := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test build bench browser-test dist
+.PHONY: run test torture build bench browser-test dist
 
 run:
 	@deploy/needs.sh run
@@ -38,6 +39,7 @@ dist:
 
 test:
 	@deploy/needs.sh test
+	@tests/python.sh ffmpeg imageio-ffmpeg==0.6.0 >/dev/null
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	@$(MAKE) --no-print-directory dist
@@ -51,6 +53,15 @@ test:
 		cargo test --locked; \
 	fi
 	@if [ -e tests/browser/run.sh ]; then $(MAKE) --no-print-directory browser-test; fi
+
+CASES ?= 2000
+SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+
+# Not through nextest, which ends what takes long.
+torture:
+	@deploy/needs.sh test
+	@tests/python.sh ffmpeg imageio-ffmpeg==0.6.0 >/dev/null
+	MEME_MAKER_CASES=$(CASES) MEME_MAKER_SEED=$(SEED) cargo test --locked --test it random:: -- --nocapture --test-threads 2
 
 browser-test:
 	@deploy/needs.sh browser

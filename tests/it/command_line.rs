@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::frames;
-use crate::support::media::{self, H264, film, made, pictures, short};
+use crate::support::media::{self, H264, film, gentle, made, pictures, short};
 use crate::support::origin::{Behaviour, Origin};
 use crate::support::service::{BINARY, PATIENCE, descendants};
 
@@ -846,7 +846,7 @@ fn probe_says_what_a_source_is_made_of() {
         (&180.into(), &320.into()),
         "as it is shown"
     );
-    let silent = film("silent.mp4", &pictures("320x180", "25", 2.0), None, H264);
+    let silent = film("silent.mp4", &gentle("320x180", "25", 2.0), None, H264);
     let told = run(&["probe", silent.to_str().unwrap(), "--json"])
         .well()
         .json();

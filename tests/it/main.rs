@@ -16,7 +16,9 @@ mod files;
 mod house;
 mod nginx;
 mod pages;
+mod random;
 mod refusals;
 mod shutdown;
+mod withstand;
 
 mod support;

@@ -1,7 +1,8 @@
 //! What is really in a file: every frame decoded with its time, independent of anything the service says.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 /// A decoded frame: its time in seconds and its luma, scaled to nothing, as it came out of the decoder.
 #[derive(Clone, Debug)]
@@ -105,10 +106,7 @@ pub fn hashes(path: &Path) -> Vec<String> {
         String::from_utf8_lossy(&output.stderr)
     );
     let text = String::from_utf8(output.stdout).unwrap();
-    text.lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| line.rsplit(',').next().unwrap().trim().to_owned())
-        .collect()
+    listed_hashes(&text)
 }
 
 /// As [`hashes`], for files whose decoding works but is commented: a stream that begins with an open group refers to what is not there.
@@ -130,6 +128,11 @@ pub fn hashes_despite_messages(path: &Path) -> Vec<String> {
         .unwrap();
     assert!(output.status.success(), "{}", path.display());
     let text = String::from_utf8(output.stdout).unwrap();
+    listed_hashes(&text)
+}
+
+/// The hashes in a list that the `framemd5` muxer wrote.
+fn listed_hashes(text: &str) -> Vec<String> {
     text.lines()
         .filter(|line| !line.starts_with('#'))
         .map(|line| line.rsplit(',').next().unwrap().trim().to_owned())
@@ -228,8 +231,12 @@ pub struct Contents {
     pub size: (u32, u32),
     /// Times are counted from `zero`.
     pub frames: Vec<Frame>,
+    /// Hashes of the frames: equal only when every pixel is.
+    pub hashes: Vec<String>,
     /// The first sound track, mixed to one channel at 48 kHz and placed by its times: silence where there is none.
     pub sound: Option<Vec<f32>>,
+    /// One tick of the picture track, in seconds.
+    pub tick: f64,
     /// The timestamp that people call 0: that of an MP4 or Matroska file is 0, a stream counts from where it starts.
     pub zero: f64,
 }
@@ -241,7 +248,7 @@ pub fn read(path: &Path) -> Contents {
         path,
         &[
             "-show_entries",
-            "format=format_name,start_time:stream=codec_type,width,height:stream_side_data=rotation:frame=media_type,pts_time",
+            "format=format_name,start_time:stream=codec_type,width,height,time_base:stream_side_data=rotation:frame=media_type,pts_time",
             "-of",
             "json",
         ],
@@ -263,6 +270,9 @@ pub fn read(path: &Path) -> Contents {
         .iter()
         .find(|stream| kind(stream) == "video")
         .unwrap();
+    let base = video["time_base"].as_str().unwrap();
+    let (ticks, second) = base.split_once('/').unwrap();
+    let tick = ticks.parse::<f64>().unwrap() / second.parse::<f64>().unwrap();
     let side = |name: &str| video[name].as_u64().unwrap() as u32;
     let turned = video["side_data_list"][0]["rotation"]
         .as_f64()
@@ -279,11 +289,11 @@ pub fn read(path: &Path) -> Contents {
         .filter(|frame| frame["media_type"] == "video")
         .filter_map(|frame| number(&frame["pts_time"]))
         .collect();
-    let (luma, sound) = raw(path, kinds.iter().any(|kind| kind == "audio"), zero);
+    let (luma, hashes, sound) = raw(path, kinds.iter().any(|kind| kind == "audio"), zero);
     let pictures = luma.chunks_exact((size.0 * size.1) as usize);
     assert_eq!(
-        pictures.len(),
-        times.len(),
+        (pictures.len(), hashes.len()),
+        (times.len(), times.len()),
         "frames and times of {} differ in number",
         path.display()
     );
@@ -296,15 +306,18 @@ pub fn read(path: &Path) -> Contents {
                 luma: luma.to_vec(),
             })
             .collect(),
+        hashes,
         sound,
+        tick,
         zero,
     }
 }
 
-/// Grey pictures and samples of a file, decoded in one go.
+/// Luma as it is stored, hashes of the pictures and samples of a file, decoded in one go.
 #[track_caller]
-fn raw(path: &Path, sounds: bool, zero: f64) -> (Vec<u8>, Option<Vec<f32>>) {
+fn raw(path: &Path, sounds: bool, zero: f64) -> (Vec<u8>, Vec<String>, Option<Vec<f32>>) {
     let samples = tempfile::NamedTempFile::new().unwrap();
+    let hashes = tempfile::NamedTempFile::new().unwrap();
     let mut command = Command::new("ffmpeg");
     command
         .args(["-v", "error", "-nostdin", "-y", "-copyts", "-i"])
@@ -313,7 +326,7 @@ fn raw(path: &Path, sounds: bool, zero: f64) -> (Vec<u8>, Option<Vec<f32>>) {
             "-map",
             "0:v:0",
             "-vf",
-            "format=gray",
+            "format=yuv420p,extractplanes=y",
             "-fps_mode",
             "passthrough",
             // In ticks of a frame at the average rate, frames close to each other would fall together.
@@ -322,7 +335,16 @@ fn raw(path: &Path, sounds: bool, zero: f64) -> (Vec<u8>, Option<Vec<f32>>) {
             "-f",
             "rawvideo",
             "-",
-        ]);
+            "-map",
+            "0:v:0",
+            "-fps_mode",
+            "passthrough",
+            "-enc_time_base",
+            "1:90000",
+            "-f",
+            "framemd5",
+        ])
+        .arg(hashes.path());
     if sounds {
         let placed = format!(
             "asetpts=PTS-({zero})/TB,aresample=48000:async=1:first_pts=0:min_hard_comp=0.001"
@@ -345,35 +367,117 @@ fn raw(path: &Path, sounds: bool, zero: f64) -> (Vec<u8>, Option<Vec<f32>>) {
             .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
             .collect()
     });
-    (output.stdout, sound)
+    let hashes = listed_hashes(&std::fs::read_to_string(hashes.path()).unwrap());
+    (output.stdout, hashes, sound)
 }
 
-/// Presentation times of the video packets that carry a keyframe, in rising order.
+/// A packet of pictures.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet {
+    /// Presentation time as the container has it.
+    pub time: f64,
+    pub duration: f64,
+    /// The container calls it a keyframe that is shown.
+    pub key: bool,
+}
+
+/// The packets of the first video stream, in decoding order.
 #[track_caller]
-pub fn keyframes(path: &Path) -> Vec<f64> {
+pub fn packets(path: &Path) -> Vec<Packet> {
     let printed = ffprobe(
         path,
         &[
             "-select_streams",
             "v:0",
             "-show_entries",
-            "packet=pts_time,flags",
+            "packet=pts_time,duration_time,flags",
             "-of",
             "csv=p=0",
         ],
     );
-    let mut times: Vec<f64> = printed
-        .lines()
-        .filter_map(|line| line.split_once(','))
-        .filter(|(_, flags)| flags.contains('K') && !flags.contains('D'))
-        .filter_map(|(time, _)| time.parse().ok())
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times
+    let packet = |line: &str| {
+        let mut fields = line.split(',');
+        let (time, duration, flags) = (fields.next()?, fields.next()?, fields.next()?);
+        Some(Packet {
+            time: time.parse().ok()?,
+            duration: duration.parse().unwrap_or(0.0),
+            key: flags.contains('K') && !flags.contains('D'),
+        })
+    };
+    printed.lines().filter_map(packet).collect()
+}
+
+/// What the units of an H.264 stream are (ITU-T H.264, table 7-1).
+#[derive(Clone, Debug)]
+pub struct Units {
+    /// For each packet in decoding order, whether it is an IDR picture.
+    pub idr: Vec<bool>,
+    /// One sequence parameter set, and all parameter sets are there from the first picture on.
+    pub one_sequence: bool,
+}
+
+/// Takes an H.264 stream apart: ffmpeg marks where each packet begins, the rest is looking for start codes.
+#[track_caller]
+pub fn units(path: &Path) -> Units {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin", "-i"])
+        .arg(path)
+        .args([
+            "-map",
+            "0:v:0",
+            "-c",
+            "copy",
+            "-bsf:v",
+            "h264_mp4toannexb,filter_units=remove_types=9,h264_metadata=aud=insert",
+            "-f",
+            "h264",
+            "-",
+        ])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", path.display());
+    let (mut idr, mut sets) = (Vec::new(), Vec::<(usize, &[u8])>::new());
+    for unit in annex_b(&output.stdout) {
+        match unit[0] & 0x1f {
+            9 => idr.push(false),
+            5 => *idr.last_mut().unwrap() = true,
+            7 | 8 if sets.iter().all(|(_, set)| *set != unit) => sets.push((idr.len(), unit)),
+            _ => {}
+        }
+    }
+    let sequences = sets.iter().filter(|(_, set)| set[0] & 0x1f == 7).count();
+    Units {
+        one_sequence: sequences == 1 && sets.iter().all(|(packet, _)| *packet <= 1),
+        idr,
+    }
+}
+
+/// The units between the start codes of a byte stream (annex B).
+pub fn annex_b(stream: &[u8]) -> Vec<&[u8]> {
+    let mut starts = Vec::new();
+    let mut place = 0;
+    while let Some(found) = stream[place..]
+        .windows(3)
+        .position(|three| three == [0, 0, 1])
+    {
+        place += found + 3;
+        starts.push(place);
+    }
+    let ends = starts[1.min(starts.len())..].iter().map(|start| start - 3);
+    starts
+        .iter()
+        .zip(ends.chain([stream.len()]))
+        .map(|(start, end)| {
+            let unit = &stream[*start..end];
+            let zeros = unit.iter().rev().take_while(|byte| **byte == 0).count();
+            &unit[..unit.len() - zeros]
+        })
+        .filter(|unit| !unit.is_empty())
+        .collect()
 }
 
 /// By how many seconds the sound at `clip` comes later than the same sound of `source`, and how alike the two are (1 is the same): as
-/// [`lag`], in steps of four samples and over a fifth of them, which is fine enough for hearing and quick enough for many cases.
+/// a cross-correlation to the sample, over a fifth of the samples, which is quick enough for many cases.
 pub fn shift(source: &[f32], clip: &[f32]) -> (f64, f64) {
     const MOST: i64 = 1200;
     const LONGEST: usize = 20_000;
@@ -393,27 +497,80 @@ pub fn shift(source: &[f32], clip: &[f32]) -> (f64, f64) {
         f64::from(sum)
     };
     let energy = product(clip, clip).sqrt();
-    (-MOST / 4..=MOST / 4)
-        .map(|step| {
-            let start = (begin as i64 - 4 * step) as usize;
-            let source = &source[start..start + length];
-            let alike = product(source, clip) / (energy * product(source, source).sqrt()).max(1e-9);
-            (4.0 * step as f64 / 48_000.0, alike)
-        })
-        .max_by(|a, b| a.1.total_cmp(&b.1))
-        .unwrap()
+    let at = |step: i64| {
+        let start = (begin as i64 - step) as usize;
+        let source = &source[start..start + length];
+        let alike = product(source, clip) / (energy * product(source, source).sqrt()).max(1e-9);
+        (step, alike)
+    };
+    let more = |a: &(i64, f64), b: &(i64, f64)| a.1.total_cmp(&b.1);
+    let coarse = (-MOST..=MOST).step_by(2).map(at).max_by(more).unwrap().0;
+    let around = (coarse - 1).max(-MOST)..=(coarse + 1).min(MOST);
+    let (step, alike) = around.map(at).max_by(more).unwrap();
+    (step as f64 / 48_000.0, alike)
 }
 
 /// What ffmpeg has to say, warnings included, when it decodes every stream of a file.
 pub fn complaints(path: &Path) -> String {
-    let output = Command::new("ffmpeg")
+    complaints_of(Path::new("ffmpeg"), path)
+}
+
+/// As [`complaints`], with an ffmpeg of another version.
+pub fn complaints_of(program: &Path, path: &Path) -> String {
+    let output = Command::new(program)
         .args(["-v", "warning", "-nostdin", "-xerror", "-i"])
         .arg(path)
-        .args(["-map", "0", "-f", "null", "-"])
+        // In ticks of a frame at the average rate, frames close to each other would fall together.
+        .args([
+            "-map",
+            "0",
+            "-enc_time_base:v",
+            "1:90000",
+            "-f",
+            "null",
+            "-",
+        ])
         .output()
         .unwrap();
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
+
+/// An ffmpeg that is not the system's, as the packagers of Python have it; installed once for all tests of a build.
+pub fn other_ffmpeg() -> &'static Path {
+    static PLACE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python.sh");
+        let output = Command::new("bash")
+            .arg(script)
+            .args(OTHER_FFMPEG)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let folder = String::from_utf8(output.stdout).unwrap();
+        let only = |folder: PathBuf, start: &str| {
+            let entries = std::fs::read_dir(folder).unwrap();
+            let named = |path: &PathBuf| {
+                path.file_name()
+                    .unwrap()
+                    .to_string_lossy()
+                    .starts_with(start)
+            };
+            entries
+                .map(|entry| entry.unwrap().path())
+                .find(named)
+                .unwrap()
+        };
+        let packages = only(Path::new(folder.trim()).join("lib"), "python3").join("site-packages");
+        only(packages.join("imageio_ffmpeg/binaries"), "ffmpeg-")
+    });
+    &PLACE
+}
+
+/// Name and package for `tests/python.sh`; `make test` installs the same beforehand.
+const OTHER_FFMPEG: [&str; 2] = ["ffmpeg", "imageio-ffmpeg==0.6.0"];
 
 /// How long the first track of an MP4 is shown, as its header (ISO/IEC 14496-12, 8.3.2) says.
 #[track_caller]

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::frames::annex_b;
+
 /// Runs ffmpeg; its last words are in the panic if it fails.
 #[track_caller]
 pub fn ffmpeg(arguments: &[&str]) {
@@ -21,7 +23,7 @@ pub fn ffmpeg(arguments: &[&str]) {
 
 /// A file of the media folder, made by `make` the first time it is asked for.
 pub fn made(name: &str, make: impl FnOnce(&str)) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("media");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("films");
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join(name);
     // Tests run beside each other, as threads or as processes: one makes the file, the others wait for it.
@@ -39,6 +41,11 @@ pub fn made(name: &str, make: impl FnOnce(&str)) -> PathBuf {
 /// Moving, noisy pictures as a lavfi source.
 pub fn pictures(size: &str, rate: &str, seconds: f64) -> String {
     format!("testsrc2=size={size}:rate={rate}:duration={seconds},noise=alls=12:allf=t:all_seed=7")
+}
+
+/// Pictures as [`pictures`] with less noise: an encoder at the engine's quality keeps every one of them at 36 dB or better.
+pub fn gentle(size: &str, rate: &str, seconds: f64) -> String {
+    format!("testsrc2=size={size}:rate={rate}:duration={seconds},noise=alls=4:allf=t:all_seed=7")
 }
 
 /// Sound that changes all the time, so that a shift shows.
@@ -152,7 +159,7 @@ pub const H264: &str = "-c:v libx264 -preset veryfast -crf 20 -g 25 -keyint_min 
 pub fn short() -> PathBuf {
     film(
         "short.mp4",
-        &pictures("320x180", "25", 4.0),
+        &gentle("320x180", "25", 4.0),
         Some(&sweep(48_000, "stereo", 4.0)),
         &format!("{H264} -movflags +faststart"),
     )
@@ -219,4 +226,82 @@ pub fn tiny() -> PathBuf {
             path,
         ]);
     })
+}
+
+/// Two encodes of one setting behind each other, four seconds at 25 fps, whose picture parameter sets say different things: with ids
+/// of their own, known from the start, or with one id that changes its meaning in the middle.
+pub fn several_sets(name: &str, own_ids: bool) -> PathBuf {
+    made(name, |path| {
+        let dir = tempfile::tempdir().unwrap();
+        let encoded = |params: &str| {
+            let target = dir.path().join("half.h264");
+            let target = target.to_str().unwrap();
+            let pictures = gentle("160x90", "25", 2.0);
+            let params = format!("keyint=25:scenecut=0:bframes=0:ref=2:8x8dct=1:{params}");
+            ffmpeg(&[
+                "-f",
+                "lavfi",
+                "-i",
+                &pictures,
+                "-c:v",
+                "libx264",
+                "-pix_fmt",
+                "yuv420p",
+                "-x264-params",
+                &params,
+                target,
+            ]);
+            std::fs::read(target).unwrap()
+        };
+        let first = encoded("crf=20:cabac=1:weightp=2");
+        let spare = if own_ids { "sps-id=1" } else { "sps-id=0" };
+        let second = encoded(&format!("crf=24:cabac=0:weightp=0:{spare}"));
+        let kind = |unit: &[u8]| unit[0] & 0x1f;
+        let mut second: Vec<Vec<u8>> = annex_b(&second)
+            .into_iter()
+            .filter(|unit| kind(unit) != 7)
+            .map(|unit| {
+                if kind(unit) == 8 && own_ids {
+                    of_first_sequence(unit)
+                } else {
+                    unit.to_vec()
+                }
+            })
+            .collect();
+        let mut units: Vec<Vec<u8>> = annex_b(&first).into_iter().map(<[u8]>::to_vec).collect();
+        if own_ids {
+            let own = second.iter().find(|unit| kind(unit) == 8).unwrap().clone();
+            let place = units.iter().position(|unit| kind(unit) == 8).unwrap();
+            units.insert(place + 1, own);
+        }
+        units.append(&mut second);
+        let stream: Vec<u8> = units
+            .iter()
+            .flat_map(|unit| [&[0, 0, 0, 1], unit.as_slice()].concat())
+            .collect();
+        let whole = dir.path().join("whole.h264");
+        std::fs::write(&whole, stream).unwrap();
+        ffmpeg(&[
+            "-framerate",
+            "25",
+            "-i",
+            whole.to_str().unwrap(),
+            "-c",
+            "copy",
+            path,
+        ]);
+    })
+}
+
+/// A picture parameter set with id 1 of the sequence with id 1, made one of the sequence with id 0 (ITU-T H.264, clause 7.3.2.2).
+#[track_caller]
+fn of_first_sequence(unit: &[u8]) -> Vec<u8> {
+    let bits: String = unit[1..].iter().map(|byte| format!("{byte:08b}")).collect();
+    let after = bits.strip_prefix("010010").unwrap();
+    let moved = format!("0101{}", after.trim_end_matches('0'));
+    let bytes = moved.as_bytes().chunks(8).map(|digits| {
+        let digits = format!("{:0<8}", str::from_utf8(digits).unwrap());
+        u8::from_str_radix(&digits, 2).unwrap()
+    });
+    [unit[0]].into_iter().chain(bytes).collect()
 }
