@@ -1,8 +1,9 @@
 //! Packet tables and the plans that are made of them.
 
 use super::*;
-use crate::media::packets::Packet;
+use crate::media::packets::{Packet, Track};
 use crate::media::probe::{Audio, Light, Probe, Scan, TimeBase, Video};
+use crate::media::splice::bitstream::Bitstream;
 use crate::recipe::{Format, Segment, Source};
 
 /// 25 fps in ticks of 1/1000 with a keyframe each second, B-frames in decoding order, ten seconds.
