@@ -2,6 +2,7 @@
 # make test    everything the tests need, format, lints, the build, and all tests
 # make build   the static release binary at dist/meme-maker
 # make bench   the bench table
+# make fuzz    random bytes for the readers of MP4 and H.264, ten minutes each; what breaks one is kept in fuzz/artifacts
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -17,7 +18,7 @@ TARGET := $(shell uname -m)-unknown-linux-gnu
 STATIC := RUSTFLAGS="-C target-feature=+crt-static"
 CARGO_DIR := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test build bench browser-test dist
+.PHONY: run test build bench fuzz browser-test dist
 
 run:
 	@deploy/needs.sh run
@@ -60,3 +61,8 @@ bench:
 	@deploy/needs.sh run
 	@$(MAKE) --no-print-directory dist
 	$(STATIC) cargo bench --locked --target $(TARGET) --bench bench
+
+fuzz:
+	@deploy/needs.sh build
+	@deploy/needs.sh run
+	fuzz/run.sh 600
