@@ -6,5 +6,6 @@ pub mod nginx;
 pub mod origin;
 pub mod page;
 pub mod service;
+pub mod tree;
 pub mod visitor;
 pub mod wire;
