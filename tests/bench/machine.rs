@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::figures::{ms, quantile, sorted};
@@ -61,8 +61,18 @@ pub fn describe(ground: &Ground) -> String {
     .join("\n")
 }
 
+/// What a program writes to its standard output, as long as it ends well.
+pub fn said(command: &mut Command) -> Outcome<String> {
+    let output = command.stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        let program = command.get_program().display();
+        return Err(format!("{program} failed: {}", output.status).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
 /// The first line of what a program says about itself, without the licence.
-fn version(program: &str, flag: &str) -> Option<String> {
+pub fn version(program: &str, flag: &str) -> Option<String> {
     let output = Command::new(program).arg(flag).output().ok()?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text).into_owned();

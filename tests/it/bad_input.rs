@@ -268,7 +268,30 @@ fn an_index_that_lies_is_the_sources_fault() {
         file(&folder, "the-longest-film.mp4", &longest(&bytes)),
         BlameOrWhole,
     ));
+    cases.push((
+        "groups-of-nothing.mp4".to_owned(),
+        file(&folder, "groups-of-nothing.mp4", &groups_of_nothing(&bytes)),
+        BlameOrWhole,
+    ));
     check(cases);
+}
+
+/// A box of sample groups (ISO/IEC 14496-12, 8.9.3) behind the first track's tables says that it has 20 million entries of no known
+/// kind, which need no bytes at all.
+fn groups_of_nothing(bytes: &[u8]) -> Vec<u8> {
+    let mut groups = vec![0, 0, 0, 20];
+    groups.extend(b"sgpd\0\0\0\0none");
+    groups.extend(20_000_000_u32.to_be_bytes());
+    let mut longer = bytes.to_vec();
+    let mut end = 0;
+    for kind in [b"moov", b"trak", b"mdia", b"minf", b"stbl"] {
+        let at = place(bytes, kind) - 4;
+        let size = u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+        end = at + size as usize;
+        longer[at..at + 4].copy_from_slice(&(size + groups.len() as u32).to_be_bytes());
+    }
+    longer.splice(end..end, groups);
+    longer
 }
 
 /// The film says that it lasts 2^63 ticks: a header of version 1 (ISO/IEC 14496-12, 8.2.2) instead of that of version 0.
