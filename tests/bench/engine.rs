@@ -138,9 +138,27 @@ struct Rounds {
     smartcut: Vec<f64>,
 }
 
+/// The medians of both, and of their ratios round by round: a machine that is busier for a while is so for both.
+struct Ratio {
+    ours: f64,
+    theirs: f64,
+    ratio: f64,
+}
+
+impl Ratio {
+    fn of(ours: &[f64], theirs: &[f64]) -> Ratio {
+        let rounds = ours.iter().zip(theirs);
+        Ratio {
+            ours: median(ours.iter().copied()),
+            theirs: median(theirs.iter().copied()),
+            ratio: median(rounds.map(|(ours, theirs)| ours / theirs)),
+        }
+    }
+}
+
 impl Rounds {
-    fn usual(&self) -> f64 {
-        median(self.ours.iter().map(|made| made.seconds))
+    fn usual(&self) -> Vec<f64> {
+        self.ours.iter().map(|made| made.seconds).collect()
     }
 }
 
@@ -172,11 +190,14 @@ impl Engine<'_> {
     }
 
     fn splicer_rows(&self, table: &mut Table, rounds: &Rounds, smartcut: &Smartcut) -> Outcome<()> {
-        let (ours, theirs) = (rounds.usual(), median(rounds.smartcut.iter().copied()));
+        let against = Ratio::of(&rounds.usual(), &rounds.smartcut);
         table.judge(
             &SPLICER,
-            ours / theirs,
-            format!("{:.3} x ({ours:.2} s against {theirs:.2} s)", ours / theirs),
+            against.ratio,
+            format!(
+                "{:.3} x ({:.2} s against {:.2} s)",
+                against.ratio, against.ours, against.theirs
+            ),
         );
         let frames = frames(&clip::target(self.ground, Smartcut::NAME), &[])?;
         let right = same(&self.source, USUAL, &frames)?;
@@ -192,22 +213,29 @@ impl Engine<'_> {
     }
 
     fn time_rows(&self, table: &mut Table, rounds: &Rounds) {
-        let (ours, theirs) = (rounds.usual(), median(rounds.encoder.iter().copied()));
+        let ours = rounds.usual();
         let how = rounds.ours.first().map(Made::how).unwrap_or_default();
+        let against = Ratio::of(&ours, &rounds.encoder);
         table.judge(
             &ENCODER,
-            ours / theirs,
+            against.ratio,
             format!(
-                "{:.3} x ({ours:.2} s, {how}, against {theirs:.2} s by {})",
-                ours / theirs,
+                "{:.3} x ({:.2} s, {how}, against {:.2} s by {})",
+                against.ratio,
+                against.ours,
+                against.theirs,
                 ENCODED[1..6].join(" ")
             ),
         );
-        let long = median(rounds.long.iter().map(|made| made.seconds));
+        let long: Vec<f64> = rounds.long.iter().map(|made| made.seconds).collect();
+        let against = Ratio::of(&long, &ours);
         table.judge(
             &LONG,
-            long / ours,
-            format!("{:.2} x ({long:.2} s against {ours:.2} s)", long / ours),
+            against.ratio,
+            format!(
+                "{:.2} x ({:.2} s against {:.2} s)",
+                against.ratio, against.ours, against.theirs
+            ),
         );
         let check = median(rounds.ours.iter().map(|made| made.number("/seconds/check")));
         table.judge(&CHECK, check, format!("{check:.3} s"));

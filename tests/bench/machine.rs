@@ -63,10 +63,12 @@ pub fn describe(ground: &Ground) -> String {
 
 /// What a program writes to its standard output, as long as it ends well.
 pub fn said(command: &mut Command) -> Outcome<String> {
-    let output = command.stderr(Stdio::inherit()).output()?;
+    let output = command.stdin(Stdio::null()).output()?;
     if !output.status.success() {
         let program = command.get_program().display();
-        return Err(format!("{program} failed: {}", output.status).into());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let last = errors.trim_end().lines().last().unwrap_or_default();
+        return Err(format!("{program} failed ({}): {last}", output.status).into());
     }
     Ok(String::from_utf8(output.stdout)?)
 }

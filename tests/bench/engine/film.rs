@@ -107,7 +107,9 @@ impl Packets {
                 .args(["-of", "compact=p=0"])
                 .arg(path),
         )?;
-        let packets: Option<Vec<Packet>> = text.lines().map(Packet::parse).collect();
+        // Packets with side data are followed by an empty line.
+        let lines = text.lines().filter(|line| !line.is_empty());
+        let packets: Option<Vec<Packet>> = lines.map(Packet::parse).collect();
         Ok(Packets(packets.ok_or("the packet table is not clear")?))
     }
 

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::clip::{Span, target};
@@ -79,6 +79,6 @@ pub fn download_rate(origin: &Origin) -> Outcome<f64> {
 /// How long a command takes that has to end well.
 fn timed(mut command: Command) -> Outcome<f64> {
     let began = Instant::now();
-    said(command.stdin(Stdio::null()))?;
+    said(&mut command)?;
     Ok(began.elapsed().as_secs_f64())
 }
