@@ -3,6 +3,7 @@
 # make torture 2,000 drawn cuts, each proved; CASES=n for another number, SEED=n to repeat
 # make build   the static release binary at dist/meme-maker
 # make bench   the bench table
+# make fuzz    random bytes for the readers of MP4 and H.264, ten minutes each; what breaks one is kept in fuzz/artifacts
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,7 +19,7 @@ TARGET := $(shell uname -m)-unknown-linux-gnu
 STATIC := RUSTFLAGS="-C target-feature=+crt-static"
 CARGO_DIR := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test torture build bench browser-test dist
+.PHONY: run test torture build bench fuzz browser-test dist
 
 run:
 	@deploy/needs.sh run
@@ -71,3 +72,8 @@ bench:
 	@deploy/needs.sh run
 	@$(MAKE) --no-print-directory dist
 	$(STATIC) cargo bench --locked --target $(TARGET) --bench bench
+
+fuzz:
+	@deploy/needs.sh build
+	@deploy/needs.sh run
+	fuzz/run.sh 600

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::figures::{ms, quantile, sorted};
@@ -61,8 +61,20 @@ pub fn describe(ground: &Ground) -> String {
     .join("\n")
 }
 
+/// What a program writes to its standard output, as long as it ends well.
+pub fn said(command: &mut Command) -> Outcome<String> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if !output.status.success() {
+        let program = command.get_program().display();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let last = errors.trim_end().lines().last().unwrap_or_default();
+        return Err(format!("{program} failed ({}): {last}", output.status).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
 /// The first line of what a program says about itself, without the licence.
-fn version(program: &str, flag: &str) -> Option<String> {
+pub fn version(program: &str, flag: &str) -> Option<String> {
     let output = Command::new(program).arg(flag).output().ok()?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text).into_owned();

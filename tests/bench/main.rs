@@ -11,6 +11,7 @@
 
 mod figures;
 mod machine;
+mod media;
 mod origin;
 mod service;
 mod table;
@@ -18,6 +19,7 @@ mod tree;
 mod wire;
 
 mod cut;
+mod engine;
 mod serving;
 mod start;
 mod submit;
@@ -46,7 +48,7 @@ struct Group {
     take: fn(&Ground, &mut Table) -> Outcome<()>,
 }
 
-const GROUPS: [Group; 6] = [
+const GROUPS: [Group; 7] = [
     Group {
         name: "binary",
         musts: start::BINARY,
@@ -71,6 +73,11 @@ const GROUPS: [Group; 6] = [
         name: "cuts",
         musts: cut::MUSTS,
         take: cut::take,
+    },
+    Group {
+        name: "engine",
+        musts: engine::MUSTS,
+        take: engine::take,
     },
     Group {
         name: "files",

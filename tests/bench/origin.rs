@@ -1,32 +1,80 @@
-//! Where the videos come from: an HTTP server on loopback that serves one file with ranges and counts what it sends. Under `/silent`
-//! it takes the request and never answers.
+//! Where the videos come from: an HTTP server on loopback that serves one file with ranges, as fast as it can or as a line of so many
+//! bytes a second lets it, and counts what it sends. Under `/silent` it takes the request and never answers.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+/// What is handed to the network at once.
+const PIECE: usize = 16 * 1024;
+/// What may wait in a socket to be taken: little, so that what a reader leaves behind is not counted as sent.
+const WAITING: usize = 16 * 1024;
 
 pub struct Origin {
     port: u16,
-    sent: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+}
+
+/// What all connections have in common.
+struct Shared {
+    file: Option<PathBuf>,
+    sent: AtomicU64,
+    line: Option<Line>,
+}
+
+/// A line that carries so many bytes a second, for all connections together.
+struct Line {
+    rate: f64,
+    free: Mutex<Instant>,
+}
+
+impl Line {
+    /// Waits for its turn and as long as so many bytes take.
+    fn carry(&self, bytes: usize) {
+        let time = Duration::from_secs_f64(bytes as f64 / self.rate);
+        let done = {
+            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+            *free = (*free).max(Instant::now()) + time;
+            *free
+        };
+        std::thread::sleep(done.saturating_duration_since(Instant::now()));
+    }
 }
 
 impl Origin {
     /// Serves `file` at every address but `/silent`; without a file there is only silence.
     pub fn start(file: Option<&Path>) -> io::Result<Origin> {
+        Origin::serve(file, None)
+    }
+
+    /// Serves `file` at every address with at most so many bytes a second, however many connections there are.
+    pub fn behind_a_line(file: &Path, rate: f64) -> io::Result<Origin> {
+        let free = Mutex::new(Instant::now());
+        Origin::serve(Some(file), Some(Line { rate, free }))
+    }
+
+    fn serve(file: Option<&Path>, line: Option<Line>) -> io::Result<Origin> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
+        let shared = Arc::new(Shared {
+            file: file.map(Path::to_owned),
+            sent: AtomicU64::default(),
+            line,
+        });
         let origin = Origin {
             port: listener.local_addr()?.port(),
-            sent: Arc::default(),
+            shared: Arc::clone(&shared),
         };
-        let (file, sent) = (file.map(Path::to_owned), Arc::clone(&origin.sent));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (file, sent) = (file.clone(), Arc::clone(&sent));
+                let shared = Arc::clone(&shared);
                 // A reader that leaves in the middle is no error: that is what seeking looks like.
-                std::thread::spawn(move || answer(stream, file, &sent));
+                std::thread::spawn(move || answer(stream, &shared));
             }
         });
         Ok(origin)
@@ -38,11 +86,12 @@ impl Origin {
 
     /// Bytes of bodies handed to the network so far.
     pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::SeqCst)
+        self.shared.sent.load(Ordering::SeqCst)
     }
 }
 
-fn answer(mut stream: TcpStream, file: Option<PathBuf>, sent: &AtomicU64) -> io::Result<()> {
+fn answer(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
+    SockRef::from(&stream).set_send_buffer_size(WAITING)?;
     let mut lines = BufReader::new(stream.try_clone()?);
     let mut first = String::new();
     lines.read_line(&mut first)?;
@@ -62,7 +111,7 @@ fn answer(mut stream: TcpStream, file: Option<PathBuf>, sent: &AtomicU64) -> io:
         }
     }
     let silent = first.split(' ').nth(1).unwrap_or_default() == "/silent";
-    let Some(path) = file.filter(|_| !silent) else {
+    let Some(path) = shared.file.as_ref().filter(|_| !silent) else {
         // Held until the other side gives up.
         return stream.read(&mut [0]).map(drop);
     };
@@ -93,13 +142,20 @@ fn answer(mut stream: TcpStream, file: Option<PathBuf>, sent: &AtomicU64) -> io:
         return Ok(());
     }
     file.seek(SeekFrom::Start(from))?;
-    let (mut file, mut piece) = (file.take(to - from), vec![0; 64 * 1024]);
+    let (mut file, mut piece) = (file.take(to - from), vec![0; PIECE]);
     loop {
         let count = file.read(&mut piece)?;
-        if count == 0 {
+        let mut rest = &piece[..count];
+        if rest.is_empty() {
             return Ok(());
         }
-        stream.write_all(&piece[..count])?;
-        sent.fetch_add(count as u64, Ordering::SeqCst);
+        if let Some(line) = &shared.line {
+            line.carry(count);
+        }
+        while !rest.is_empty() {
+            let taken = stream.write(rest)?;
+            shared.sent.fetch_add(taken as u64, Ordering::SeqCst);
+            rest = &rest[taken..];
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::{Ground, Outcome, tree};
 pub const BINARY: &[Must] = &[Must {
     measure: "static binary",
     bound: Bound::AtMost(25.0),
+    aim: None,
     unit: "MB",
 }];
 
@@ -24,11 +25,13 @@ pub const READY: &[Must] = &[
     Must {
         measure: "exec to the first 200, new data folder",
         bound: Bound::AtMost(100.0),
+        aim: None,
         unit: "ms",
     },
     Must {
         measure: "exec to the first 200, folder of a killed service",
         bound: Bound::AtMost(100.0),
+        aim: None,
         unit: "ms",
     },
 ];
@@ -66,6 +69,7 @@ pub fn judge(table: &mut Table, must: &Must, times: &[f64]) {
 pub const IDLE: &[Must] = &[Must {
     measure: "resident when idle",
     bound: Bound::AtMost(25.0),
+    aim: None,
     unit: "MB",
 }];
 

@@ -18,26 +18,31 @@ pub const MUSTS: &[Must] = &[
     Must {
         measure: "POST /api/clips at 300/s: p99",
         bound: Bound::Under(20.0),
+        aim: None,
         unit: "ms",
     },
     Must {
         measure: "POST /api/clips at 300/s: rate achieved",
         bound: Bound::AtLeast(297.0),
+        aim: None,
         unit: "/s",
     },
     Must {
         measure: "answers other than 202",
         bound: Bound::AtMost(0.0),
+        aim: None,
         unit: "answers",
     },
     Must {
         measure: "accepted, but not in the index after kill -9",
         bound: Bound::AtMost(0.0),
+        aim: None,
         unit: "clips",
     },
     Must {
         measure: "exec to the first 200, folder of that load",
         bound: Bound::AtMost(100.0),
+        aim: None,
         unit: "ms",
     },
 ];

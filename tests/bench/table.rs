@@ -1,4 +1,4 @@
-//! The table: rows of measure, figure, must and verdict. A verdict comes from a number and a bound, never from a word.
+//! The table: rows of measure, figure, must, verdict and aim. A verdict comes from a number and a bound, never from a word.
 
 use std::fmt;
 
@@ -6,6 +6,8 @@ use std::fmt;
 pub struct Must {
     pub measure: &'static str,
     pub bound: Bound,
+    /// Better than promised: a number on the same side that is worked towards.
+    pub aim: Option<f64>,
     pub unit: &'static str,
 }
 
@@ -18,6 +20,15 @@ pub enum Bound {
 }
 
 impl Bound {
+    /// The same side of another number.
+    fn moved_to(self, number: f64) -> Bound {
+        match self {
+            Bound::AtMost(_) => Bound::AtMost(number),
+            Bound::Under(_) => Bound::Under(number),
+            Bound::AtLeast(_) => Bound::AtLeast(number),
+        }
+    }
+
     pub fn holds(self, value: f64) -> bool {
         match self {
             Bound::AtMost(most) => value <= most,
@@ -38,6 +49,21 @@ impl fmt::Display for Must {
     }
 }
 
+impl Must {
+    /// The aim in words, and whether a value reaches it.
+    fn aim(&self, value: Option<f64>) -> String {
+        let Some(aim) = self.aim else {
+            return String::new();
+        };
+        let word = match value {
+            Some(value) if self.bound.moved_to(aim).holds(value) => ", reached",
+            Some(_) => ", not yet",
+            None => "",
+        };
+        format!("{aim} {}{word}", self.unit)
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Met,
@@ -52,6 +78,7 @@ struct Row {
     figure: String,
     must: String,
     verdict: Verdict,
+    aim: String,
 }
 
 #[derive(Default)]
@@ -71,6 +98,7 @@ impl Table {
             } else {
                 Verdict::Missed
             },
+            aim: must.aim(Some(value)),
         });
     }
 
@@ -81,26 +109,28 @@ impl Table {
             figure: figure.into(),
             must: String::new(),
             verdict: Verdict::Told,
+            aim: String::new(),
         });
     }
 
     /// A group broke off: those of its promises that have no figure yet have none.
     pub fn not_taken(&mut self, group: &str, musts: &[Must], why: &str) {
-        let row = |measure: &str, must: String| Row {
+        let row = |measure: &str, must: Option<&Must>| Row {
             measure: measure.to_owned(),
             figure: why.replace('\n', " "),
-            must,
+            must: must.map(Must::to_string).unwrap_or_default(),
             verdict: Verdict::NotTaken,
+            aim: must.map(|must| must.aim(None)).unwrap_or_default(),
         };
         let open: Vec<&Must> = musts
             .iter()
             .filter(|must| self.rows.iter().all(|row| row.measure != must.measure))
             .collect();
         if open.is_empty() {
-            self.rows.push(row(group, String::new()));
+            self.rows.push(row(group, None));
         }
         for must in open {
-            self.rows.push(row(must.measure, must.to_string()));
+            self.rows.push(row(must.measure, Some(must)));
         }
     }
 
@@ -130,8 +160,8 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let heading = ["measure", "figure", "must", "verdict"].map(str::to_owned);
-        let cells: Vec<[String; 4]> = std::iter::once(heading)
+        let heading = ["measure", "figure", "must", "verdict", "aim"].map(str::to_owned);
+        let cells: Vec<[String; 5]> = std::iter::once(heading)
             .chain(self.rows.iter().map(|row| {
                 let verdict = match row.verdict {
                     Verdict::Met => "met",
@@ -144,6 +174,7 @@ impl fmt::Display for Table {
                     row.figure.clone(),
                     row.must.clone(),
                     verdict.to_owned(),
+                    row.aim.clone(),
                 ]
             }))
             .collect();
@@ -154,14 +185,14 @@ impl fmt::Display for Table {
                 .max()
                 .unwrap_or(0)
         };
-        let widths = [width(0), width(1), width(2), width(3)];
+        let widths = [0, 1, 2, 3, 4].map(width);
         for (number, row) in cells.iter().enumerate() {
-            let [a, b, c, d] = row;
-            let [wide_a, wide_b, wide_c, wide_d] = widths;
-            writeln!(
-                to,
-                "| {a:wide_a$} | {b:wide_b$} | {c:wide_c$} | {d:wide_d$} |"
-            )?;
+            let padded: Vec<String> = row
+                .iter()
+                .zip(widths)
+                .map(|(cell, wide)| format!("{cell:wide$}"))
+                .collect();
+            writeln!(to, "| {} |", padded.join(" | "))?;
             if number == 0 {
                 let rule = widths.map(|width| "-".repeat(width)).join(" | ");
                 writeln!(to, "| {rule} |")?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 
-/// How often a watched tree is looked at.
+/// How often a watched tree is looked at; the looking takes time from it.
 const EVERY: Duration = Duration::from_millis(50);
 
 /// Bytes. `pss` counts a page that n processes share as 1/n of a page in each, `rss` counts it whole in each.
@@ -108,6 +108,11 @@ pub struct Watch {
 
 impl Watch {
     pub fn start(pid: u32) -> Watch {
+        Watch::every(EVERY, pid)
+    }
+
+    /// Looks more or less often than usual.
+    pub fn every(time: Duration, pid: u32) -> Watch {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -116,7 +121,7 @@ impl Watch {
             while !stopped.load(Ordering::SeqCst) {
                 peak = peak.highest(of_tree(pid));
                 looks += 1;
-                due += EVERY;
+                due += time;
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
             }
             (peak, looks)

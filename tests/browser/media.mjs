@@ -1,10 +1,13 @@
-// Where the videos come from: a server on loopback with ranges, which can also be slow, silent or broken.
+// Where the videos come from: a server on loopback with ranges, which can also be slow, silent or broken. `/scrolling.mp4` is a video
+// of its own; all other names lead to the same one.
 
 import { createServer } from 'node:http';
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 
-export async function serveMedia(path) {
-  const bytes = readFileSync(path);
+export async function serveMedia(folder) {
+  const moving = readFileSync(join(folder, 'moving.mp4'));
+  const scrolling = readFileSync(join(folder, 'scrolling.mp4'));
   // What `/flaky.mp4` answers; a test mends it.
   const state = { broken: true };
   const server = createServer((request, response) => {
@@ -13,6 +16,7 @@ export async function serveMedia(path) {
       response.setHeader('Content-Type', 'text/html');
       return response.end(`<!doctype html><iframe src="${searchParams.get('src')}" width="640" height="360"></iframe>`);
     }
+    const bytes = pathname === '/scrolling.mp4' ? scrolling : moving;
     if (pathname === '/silent.mp4') return undefined;
     if (pathname === '/missing.mp4' || (pathname === '/flaky.mp4' && state.broken)) {
       response.statusCode = 404;

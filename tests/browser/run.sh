@@ -35,14 +35,20 @@ if ! cmp -s "$here/package-lock.json" "$cache/installed"; then
     cp "$here/package-lock.json" "$cache/installed"
 fi
 
-# Moving pictures with noise and sound, 12 s, made once.
-media=$cache/media/moving.mp4
-if [ ! -e "$media" ]; then
+# 12 s of 640x360 with sound, made once.
+#   make_video NAME PICTURES ARGUMENT...
+make_video() {
+    local path=$cache/media/$1.mp4 pictures=$2
+    shift 2
+    if [ -e "$path" ]; then return; fi
     ffmpeg -v error -nostdin -y \
-        -f lavfi -i "testsrc2=size=640x360:rate=30:duration=12,noise=alls=8:allf=t:all_seed=7" \
+        -f lavfi -i "testsrc2=size=640x360:rate=30:duration=12,$pictures" \
         -f lavfi -i "sine=frequency=330:sample_rate=48000:duration=12" \
-        -c:v libx264 -preset veryfast -g 60 -pix_fmt yuv420p -c:a aac -movflags +faststart "$media.part.mp4"
-    mv "$media.part.mp4" "$media"
-fi
+        -c:v libx264 -preset veryfast -g 60 "$@" -pix_fmt yuv420p -c:a aac -movflags +faststart "$path.part.mp4"
+    mv "$path.part.mp4" "$path"
+}
+make_video moving "noise=alls=8:allf=t:all_seed=7"
+# No frame is like its neighbours. A keyframe every 2 s, three B-frames between any two others.
+make_video scrolling "scroll=horizontal=0.02:vertical=0.01" -keyint_min 60 -sc_threshold 0 -bf 3 -x264-params b-adapt=0
 
-BINARY=$binary CHROMIUM=$chromium CACHE=$cache MEDIA=$media exec node "$here/main.mjs"
+BINARY=$binary CHROMIUM=$chromium CACHE=$cache MEDIA=$cache/media exec node "$here/main.mjs"

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
 import { PHONE } from './browser.mjs';
+import { difference, picturesAt, playThrough } from './pictures.mjs';
 
 const REFUSED = /Failed to load resource: the server responded with a status of 4\d\d/;
 const NO_NETWORK = /net::ERR_INTERNET_DISCONNECTED/;
@@ -259,4 +260,38 @@ test('a phone does it all by touch, without scrolling sideways', PHONE, async ({
   await page.goto(await card(page).getByLabel('Link to this clip').inputValue());
   assert.equal(await sideways(page), 0, 'page of the clip');
   await expectPlays(page.locator('video'), 6);
+});
+
+test('a spliced clip plays to its end and shows the right frame on both sides of its joints', async ({ page, media, service }) => {
+  // Of a video with a keyframe every 60 frames and three B-frames between others: from inside a group to the middle of a run.
+  const [first, keyframe, boundary, end] = [37, 60, 141, 143];
+  const answer = await fetch(`${service.url}/api/clips`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', Prefer: 'wait=30' },
+    body: JSON.stringify({ url: media.link('scrolling.mp4'), start_time: first / 30, end_time: end / 30 }),
+  });
+  const { result, urls } = await answer.json();
+  const { method, fallback, frames, frames_copied: copied } = result;
+  assert.deepEqual(
+    { method, fallback: fallback ?? null, frames, copied },
+    { method: 'splice', fallback: null, frames: end - first, copied: boundary - keyframe },
+    'the joints are where this test looks',
+  );
+
+  await page.goto(urls.page);
+  const { seconds, corrupted } = await playThrough(page, urls.file);
+  assert.ok(Math.abs(seconds - frames / 30) < 0.06, `played ${seconds} s of ${frames} frames`);
+  assert.equal(corrupted, 0);
+
+  const around = (frame) => [frame - 1, frame, frame + 1];
+  const places = [first, first + 10, ...around(keyframe), 100, 120, ...around(boundary)];
+  const own = await picturesAt(page, urls.file, places.map((frame) => frame - first));
+  await page.goto(media.link('frame.html'));
+  const wanted = [...new Set(places.flatMap(around))];
+  const source = new Map((await picturesAt(page, media.link('scrolling.mp4'), wanted)).map((picture, at) => [wanted[at], picture]));
+  places.forEach((frame, at) => {
+    const [before, right, after] = around(frame).map((near) => difference(own[at], source.get(near)));
+    const told = `frame ${frame}: ${right.toFixed(2)} from its own picture, ${before.toFixed(2)} and ${after.toFixed(2)} from its neighbours'`;
+    assert.ok(right < 3 && right * 4 < Math.min(before, after), told);
+  });
 });

@@ -7,5 +7,6 @@ pub mod origin;
 pub mod page;
 pub mod proof;
 pub mod service;
+pub mod tree;
 pub mod visitor;
 pub mod wire;

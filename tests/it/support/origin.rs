@@ -21,6 +21,11 @@ pub enum Behaviour {
         bytes: Vec<u8>,
         claimed: usize,
     },
+    /// Bytes, and others again and again for as long as somebody listens; no length is told.
+    Endless {
+        head: Vec<u8>,
+        again: Vec<u8>,
+    },
     Redirect(String),
     Status(u16),
     /// Takes the request and never answers.
@@ -160,6 +165,13 @@ fn answer(
                 "HTTP/1.1 200 OK\r\nContent-Length: {claimed}\r\n\r\n"
             )?;
             send(&stream, &bytes, sent, None)
+        }
+        Some(Behaviour::Endless { head, again }) => {
+            write!(&stream, "HTTP/1.1 200 OK\r\n\r\n")?;
+            send(&stream, &head, sent, None)?;
+            loop {
+                send(&stream, &again, sent, None)?;
+            }
         }
         Some(Behaviour::File(file)) => ranged(&stream, &std::fs::read(file)?, range, sent, None),
         Some(Behaviour::Slow(file, rate)) => {
