@@ -142,14 +142,13 @@ impl Tools {
     ) -> Result<(Looked, u64), CutError> {
         let opened = self.open(source)?;
         let looked = async {
-            match spooled(bench, &opened, &[]).await? {
-                Some((_, looked)) => Ok(looked),
-                None => {
-                    let input = input(&opened);
-                    let looked = window::look(bench, &input).await?;
-                    looked.with_keyframes(bench, &input).await
-                }
+            let spooled = spooled(bench, &opened, &[]).await?;
+            if let Spooled::Here(_, looked) = spooled {
+                return Ok(*looked);
             }
+            let input = input(&opened);
+            let looked = spooled.blamed(window::look(bench, &input).await)?;
+            looked.with_keyframes(bench, &input).await
         };
         let looked = explained(looked.await, &opened)?;
         Ok((looked, opened.bytes()))
@@ -163,14 +162,15 @@ impl Tools {
         let began = Instant::now();
         let opened = self.open(&recipe.source)?;
         let windows = async {
-            if let Some((input, looked)) = spooled(bench, &opened, &recipe.segments).await?
+            let spooled = spooled(bench, &opened, &recipe.segments).await?;
+            if let Spooled::Here(input, looked) = &spooled
                 && looked.serves(recipe)
             {
-                return window::fetch(bench, &input, &looked, recipe).await;
+                return window::fetch(bench, input, looked, recipe).await;
             }
             let input = input(&opened);
-            let looked = window::look(bench, &input).await?;
-            window::fetch(bench, &input, &looked, recipe).await
+            let looked = spooled.blamed(window::look(bench, &input).await)?;
+            spooled.blamed(window::fetch(bench, &input, &looked, recipe).await)
         };
         let windows = explained(windows.await, &opened)?;
         Ok(Fetched {
@@ -221,43 +221,65 @@ fn input(opened: &Opened) -> Input {
     }
 }
 
-/// An MP4 behind a link as a sparse file in the work directory that holds its index and what some segments need; `None` when the source
-/// or its server is not made for that. Then ffmpeg reads the link, and says what is wrong if anything is.
+/// What became of fetching by ranges.
+enum Spooled {
+    /// An MP4 in the work directory, as far as it is needed.
+    Here(Input, Box<Looked>),
+    /// The server gives ranges, but this is no MP4 that can be cut in place.
+    Other,
+    /// Nothing is known: ffmpeg reads the source, and says what is wrong if anything is.
+    Nothing,
+}
+
+impl Spooled {
+    /// Lets nobody blame a server that just gave what it was asked for.
+    fn blamed<T>(&self, result: Result<T, MediaError>) -> Result<T, MediaError> {
+        match self {
+            Spooled::Here(..) | Spooled::Other => result.map_err(MediaError::of_what_is_there),
+            Spooled::Nothing => result,
+        }
+    }
+}
+
+/// Fetches an MP4 behind a link by ranges: its index and what some segments need, into a sparse file in the work directory.
 async fn spooled(
     bench: &Bench<'_>,
     opened: &Opened,
     segments: &[Segment],
-) -> Result<Option<(Input, Looked)>, MediaError> {
+) -> Result<Spooled, MediaError> {
     let Place::Link { url, proxy } = &opened.place else {
-        return Ok(None);
+        return Ok(Spooled::Nothing);
     };
     let path = bench.dir.join("source.mp4");
     let work = async {
         let mut spool = Spool::open(url, proxy, &path).await?;
         if !index_fetched(&mut spool).await? {
-            return Ok(None);
+            return Ok(Spooled::Other);
         }
         let Some(whole) = Whole::open(&path, bench.engine.max_pixels).await else {
-            return Ok(None);
+            return Ok(Spooled::Other);
         };
         let extents = segments.iter().flat_map(|segment| whole.extents(*segment));
         spool.want(extents).await?;
-        Ok::<_, SpoolError>(Some(whole))
+        Ok::<_, SpoolError>(Spooled::Here(
+            Input::File(path.clone()),
+            Box::new(Looked::of(whole)),
+        ))
     };
-    let whole = tokio::select! {
-        whole = tokio::time::timeout(bench.engine.fetch_deadline, work) => whole,
+    let spooled = tokio::select! {
+        spooled = tokio::time::timeout(bench.engine.fetch_deadline, work) => spooled,
         () = bench.stop.cancelled() => return Err(MediaError::Stopped),
     };
-    match whole {
-        Ok(Ok(Some(whole))) => Ok(Some((Input::File(path), Looked::of(whole)))),
+    match spooled {
+        Ok(Ok(here @ Spooled::Here(..))) => Ok(here),
         Ok(Err(SpoolError::Io(error))) if error.kind() == std::io::ErrorKind::StorageFull => {
             Err(MediaError::NoSpace)
         }
         Err(_) => Err(MediaError::Timeout),
-        Ok(Ok(None) | Err(_)) => {
+        Ok(other) => {
             // It may hold much already.
             let _ = tokio::fs::remove_file(&path).await;
-            Ok(None)
+            Ok(other.unwrap_or(Spooled::Nothing))
         }
     }
 }

@@ -186,10 +186,17 @@ impl MediaError {
         }
     }
 
-    /// The same for a source that is a local file: whatever ffmpeg says, no server is to blame.
-    fn of_file(self) -> MediaError {
+    /// The same for a source whose bytes can be had, on the disk or from a server that gives ranges: when ffmpeg comes to an end too
+    /// early, that is where the file says it goes on.
+    #[must_use]
+    pub fn of_what_is_there(self) -> MediaError {
+        const SERVER: [&str; 3] = ["HTTP error", "Server returned", "Connection"];
         match self {
-            MediaError::Unreachable(error) => MediaError::Unsupported(Some(error)),
+            MediaError::Unreachable(SidecarError::Exit { status, stderr })
+                if SERVER.iter().all(|words| !stderr.contains(words)) =>
+            {
+                MediaError::Unsupported(Some(SidecarError::Exit { status, stderr }))
+            }
             other => other,
         }
     }

@@ -63,8 +63,14 @@ pub async fn check(
         match plan.method {
             Method::Encode => {
                 let decoded = decoded_times(bench, windows, plan).await?;
-                same_times(&decoded, base, &times, video.time_base)
-                    .map_err(|_| wrong(&difference))?;
+                match same_times(&decoded, base, &times, video.time_base) {
+                    Ok(()) => {}
+                    // Some were asked for that no decoder brings out.
+                    Err(_) if times.len() < plan.times().len() => {
+                        return Err(MediaError::Damaged(None));
+                    }
+                    Err(_) => return Err(wrong(&difference)),
+                }
             }
             Method::Copy | Method::Splice => return Err(wrong(&difference)),
         }

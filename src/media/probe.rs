@@ -122,7 +122,7 @@ aac,mp3,mp3float,opus,libopus,vorbis,libvorbis,ac3,eac3,flac,alac,mp2,mp2float,\
 pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_f32le,pcm_u8,pcm_alaw,pcm_mulaw";
 
 /// A file with more streams than this is made to take memory: each costs some to read.
-const MOST_STREAMS: usize = 64;
+const MOST_STREAMS: &str = "64";
 
 /// What ffprobe is asked for to tell a [`Probe`].
 pub const ENTRIES: &str = "format=format_name,start_time,duration:stream=index,codec_type,codec_name,pix_fmt,width,height,time_base,\
@@ -137,6 +137,8 @@ pub fn input_arguments(input: &Input, max_pixels: u64) -> Vec<OsString> {
         &CODECS,
         &"-max_pixels",
         &max_pixels.to_string(),
+        &"-max_streams",
+        &MOST_STREAMS,
     ]);
     match input {
         Input::File(path) => {
@@ -177,9 +179,6 @@ pub async fn probe(bench: &Bench<'_>, input: &Input) -> Result<Probe, MediaError
 /// `source_unsupported` when it is not what ffprobe prints, `source_no_video` when no stream has pictures.
 pub fn parse(printed: &[u8]) -> Result<Probe, MediaError> {
     let raw: Raw = serde_json::from_slice(printed).map_err(|_| MediaError::Unsupported(None))?;
-    if raw.streams.len() > MOST_STREAMS {
-        return Err(MediaError::Unsupported(None));
-    }
     // Cover art is a video stream to ffmpeg, not to people.
     let mut pictures: Vec<&RawStream> = raw
         .streams

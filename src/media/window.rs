@@ -123,7 +123,7 @@ pub async fn look(bench: &Bench<'_>, input: &Input) -> Result<Looked, MediaError
     let probe = match input {
         Input::File(path) => match Whole::open(path, bench.engine.max_pixels).await {
             Some(whole) => return Ok(Looked::of(whole)),
-            None => probed.await.map_err(MediaError::of_file)?,
+            None => probed.await.map_err(MediaError::of_what_is_there)?,
         },
         Input::Link { .. } => probed.await?,
     };
@@ -203,7 +203,7 @@ pub async fn fetch(
     for (number, segment) in recipe.segments.iter().enumerate() {
         let window = copied::fetch(bench, input, probe, *segment, number).await;
         windows.push(match input {
-            Input::File(_) => window.map_err(MediaError::of_file)?,
+            Input::File(_) => window.map_err(MediaError::of_what_is_there)?,
             Input::Link { .. } => window?,
         });
         bench

@@ -18,6 +18,7 @@ mod table;
 mod tree;
 mod wire;
 
+mod costs;
 mod cut;
 mod engine;
 mod serving;
@@ -48,7 +49,7 @@ struct Group {
     take: fn(&Ground, &mut Table) -> Outcome<()>,
 }
 
-const GROUPS: [Group; 7] = [
+const GROUPS: [Group; 8] = [
     Group {
         name: "binary",
         musts: start::BINARY,
@@ -73,6 +74,11 @@ const GROUPS: [Group; 7] = [
         name: "cuts",
         musts: cut::MUSTS,
         take: cut::take,
+    },
+    Group {
+        name: "costs",
+        musts: &[],
+        take: costs::take,
     },
     Group {
         name: "engine",

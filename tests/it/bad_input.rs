@@ -22,9 +22,11 @@ enum End {
 use End::{BlameOrPart, BlameOrWhole, Code};
 
 /// What a source may be blamed for; everything else that can go wrong is ours.
-const BLAME: [&str; 6] = [
+const BLAME: [&str; 8] = [
     "source_unsupported",
     "source_truncated",
+    "source_damaged",
+    "time_range",
     "source_no_video",
     "source_too_large",
     "source_timeout",

@@ -9,7 +9,7 @@ use crate::support::frames;
 use crate::support::media::{self, H264, film, gentle, made, remuxed, short, sweep, turned};
 use crate::support::origin::{Behaviour, Origin};
 use crate::support::proof::{SYNC, Source, check, clip, cut_and_compare, same_sound};
-use crate::support::service::{Service, recipe};
+use crate::support::service::{self, Service, recipe};
 
 /// Spans that an exact cut has to get right, wherever the keyframes of a source are.
 fn everywhere(source: &Source) -> Vec<(f64, f64)> {
@@ -276,7 +276,6 @@ fn pictures_that_few_players_know_come_out_as_every_player_knows_them() {
     for (name, format) in [
         ("full-colour.mp4", "-pix_fmt yuv444p"),
         ("ten-bit.mp4", "-pix_fmt yuv420p10le"),
-        ("interlaced.mp4", "-flags +ildct+ilme"),
     ] {
         let path = film(
             name,
@@ -612,6 +611,146 @@ fn a_fast_cut_of_what_browsers_do_not_play_is_encoded_and_says_so() {
         source.wanted(0.5, 1.0).len(),
         "exact all the same"
     );
+}
+
+/// How much the lines of pictures differ from those between which they lie: fields of different moments make combs of everything that
+/// moves.
+fn combs(frames: &[frames::Frame], width: usize) -> f64 {
+    let of = |luma: &[u8]| {
+        let lines: Vec<&[u8]> = luma.chunks_exact(width).collect();
+        let three = lines.windows(3).flat_map(|three| {
+            (0..width).map(move |x| {
+                let between = (f64::from(three[0][x]) + f64::from(three[2][x])) / 2.0;
+                (f64::from(three[1][x]) - between).abs()
+            })
+        });
+        three.sum::<f64>() / luma.len() as f64
+    };
+    frames.iter().map(|frame| of(&frame.luma)).sum::<f64>() / frames.len() as f64
+}
+
+#[test]
+fn fields_become_frames_each_at_its_time() {
+    let path = film(
+        "top-fields-first.mp4",
+        &format!("{},tinterlace=interleave_top", gentle("320x180", "50", 4.0)),
+        Some(&sweep(48_000, "stereo", 4.0)),
+        &format!("{H264} -flags +ilme+ildct -top 1"),
+    );
+    let source = frames::decode(&path, None);
+    for name in ["top-fields-first.mp4", "top-fields-first.mkv"] {
+        let path = if name.ends_with("mp4") {
+            path.clone()
+        } else {
+            remuxed(name, &path, "")
+        };
+        let clip = clip(path.to_str().unwrap(), &["--start", "0.5", "--end", "2.5"]);
+        assert_eq!(
+            (&clip.told["method"], &clip.told["reason"]),
+            (&"encode".into(), &"interlaced".into())
+        );
+        let got = frames::decode(&clip.path, None);
+        assert_eq!(got.len(), 50, "{name}");
+        for (number, frame) in got.iter().enumerate() {
+            assert!((frame.time - number as f64 / 25.0).abs() < 0.001, "{name}");
+        }
+        let (before, after) = (combs(&source[12..62], 320), combs(&got, 320));
+        assert!(
+            after < 0.7 * before,
+            "{name}: combs of {before} became {after}"
+        );
+        // The same moments all the same: the lines of the first field are kept.
+        for (number, frame) in got.iter().enumerate() {
+            let first = |luma: &[u8]| {
+                luma.chunks_exact(640)
+                    .flat_map(|two| two[..320].to_vec())
+                    .collect::<Vec<u8>>()
+            };
+            let like =
+                |other: usize| frames::psnr(&first(&source[other].luma), &first(&frame.luma));
+            let original = 13 + number;
+            assert!(
+                like(original) > 30.0
+                    && like(original) > like(original - 1)
+                    && like(original) > like(original + 1),
+                "{name}: frame {number} is like its original by {:.1} dB",
+                like(original)
+            );
+        }
+    }
+}
+
+#[test]
+fn high_dynamic_range_becomes_standard() {
+    // Grey of 10 bits in 16 steps; by PQ (SMPTE ST 2084) code 0.58 is 203 cd/m², the white of a page (ITU-R BT.2408).
+    let path = film(
+        "high-ramp.mp4",
+        "color=black:size=640x360:rate=25:duration=2,format=yuv420p10le,geq=lum='64+876*X/W':cb=512:cr=512",
+        None,
+        "-c:v libx265 -x265-params log-level=none -color_primaries bt2020 -color_trc smpte2084 \
+         -colorspace bt2020nc -tag:v hvc1",
+    );
+    let clip = clip(path.to_str().unwrap(), &["--start", "0.5", "--end", "1.5"]);
+    for (field, value) in [
+        ("pix_fmt", "yuv420p"),
+        ("color_transfer", "bt709"),
+        ("color_primaries", "bt709"),
+        ("color_space", "bt709"),
+        ("color_range", "tv"),
+    ] {
+        assert_eq!(stream(&clip.path, "v:0", field), value, "{field}");
+    }
+    let got = frames::decode(&clip.path, None);
+    assert_eq!(got.len(), 25);
+    let line = &got[12].luma[100 * 640..101 * 640];
+    let at = |share: f64| line[(share * 640.0) as usize];
+    assert!(
+        line.windows(32).all(|some| some[31] >= some[0]),
+        "it is a ramp"
+    );
+    // Shown as it is, the white of a page would be a middle grey (148 of 255).
+    assert!(at(0.58) > 200, "white is {}", at(0.58));
+    assert!(
+        at(0.3) < 90 && at(0.02) < 30,
+        "shadows are {} and {}",
+        at(0.3),
+        at(0.02)
+    );
+}
+
+#[test]
+fn a_fast_cut_starts_where_the_probe_said_it_may() {
+    let source = short();
+    for path in [
+        source.clone(),
+        remuxed("short.mkv", &source, ""),
+        remuxed("short.ts", &source, ""),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let output = service::run(&["probe", path.to_str().unwrap(), "--json"], dir.path());
+        let probe: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let snaps: Vec<f64> = probe["snap_points"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|time| time.as_f64().unwrap())
+            .collect();
+        assert_eq!(snaps.len(), 4, "{probe}");
+        for start in ["0.3", "1.7", "2.1", "3.5"] {
+            let wanted: f64 = start.parse().unwrap();
+            let mut before = snaps.iter().copied().filter(|time| *time <= wanted);
+            let clip = clip(
+                path.to_str().unwrap(),
+                &["--start", start, "--end", "3.9", "--mode", "fast"],
+            );
+            let said = clip.told["start"].as_f64().unwrap();
+            assert!(
+                (said - before.next_back().unwrap()).abs() < 0.002,
+                "{}: from {start} it began at {said}, of {snaps:?}",
+                path.display()
+            );
+        }
+    }
 }
 
 #[test]
