@@ -246,11 +246,11 @@ async fn listen_at(bench: &Bench<'_>, path: &Path, joints: &[Joint]) -> Result<(
 }
 
 /// A joint further behind its entry is decoded by its intra pictures alone.
-const FAR: Seconds = Seconds::from_micros(900_000);
+const FAR: Seconds = Seconds::from_micros(500_000);
 /// Times are rounded to microseconds; so far inside a picture, seeking finds it and not the one before.
 const INSIDE: Seconds = Seconds::from_micros(500);
 /// How much is decoded behind a joint.
-const FOLLOW: Seconds = Seconds::from_micros(300_000);
+const FOLLOW: Seconds = Seconds::from_micros(150_000);
 
 fn wrong(what: &str) -> MediaError {
     MediaError::Check(what.to_owned())
@@ -371,7 +371,7 @@ mod tests {
             let expected = (Seconds::from_micros(from * 1000), whole);
             assert_eq!((joint.from, joint.whole), expected, "{entries:?}");
         };
-        check(&[(0, true), (19_500, true), (20_000, true)], 19_500, true);
+        check(&[(0, true), (19_600, true), (20_000, true)], 19_600, true);
         check(&[(0, true), (12_000, true), (20_000, true)], 12_000, false);
         // An open group between: from the closed entry if that is near, else at the joint.
         check(
