@@ -375,8 +375,8 @@ mod tests {
         check(&[(0, true), (12_000, true), (20_000, true)], 12_000, false);
         // An open group between: from the closed entry if that is near, else at the joint.
         check(
-            &[(19_200, true), (19_700, false), (20_000, true)],
-            19_200,
+            &[(19_550, true), (19_700, false), (20_000, true)],
+            19_550,
             true,
         );
         check(

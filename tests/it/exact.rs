@@ -644,7 +644,10 @@ fn fields_become_frames_each_at_its_time() {
         } else {
             remuxed(name, &path, "")
         };
-        let clip = clip(path.to_str().unwrap(), &["--start", "0.5", "--end", "2.5"]);
+        let clip = clip(
+            path.to_str().unwrap(),
+            &["--start", "0.51", "--end", "2.51"],
+        );
         assert_eq!(
             (&clip.told["method"], &clip.told["reason"]),
             (&"encode".into(), &"interlaced".into())
