@@ -227,13 +227,16 @@ impl Track {
             i64::try_from((i128::from(movie_ticks) * scale + movie / 2) / movie).ok()
         };
         let wait = ticks(wait)?;
+        // Beyond this no clock goes, and sums of times stay sums.
+        const MOST: i64 = 1 << 53;
         let Some((begin, length)) = stretch else {
             return (wait == 0).then_some(0);
         };
         let last = self.samples.iter().map(|sample| sample.pts).max()?;
         // 0 is what writers say who do not know the length yet. A movie's tick of slack: lengths are rounded.
         let shown = ticks(length.saturating_add(1))?;
-        (length == 0 || begin.checked_add(shown)? > last).then_some(wait - begin)
+        let whole = length == 0 || begin.checked_add(shown)? > last;
+        (whole && wait < MOST && begin < MOST).then_some(wait - begin)
     }
 }
 
