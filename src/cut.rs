@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clip::Failure;
 use crate::config::Settings;
 use crate::media::splice::movie::{self, TopBox};
-use crate::media::window::whole::Whole;
+use crate::media::window::whole::{MOST_BACK, Whole};
 use crate::media::window::{self, Looked, Window};
 use crate::media::{self, Bench, Engine, Input, Made, MediaError, Planned, Progress, sidecar};
 use crate::recipe::{Recipe, Segment, Source};
@@ -259,8 +259,21 @@ async fn spooled(
         let Some(whole) = Whole::open(&path, bench.engine.max_pixels).await else {
             return Ok(Spooled::Other);
         };
-        let extents = segments.iter().flat_map(|segment| whole.extents(*segment));
-        spool.want(extents).await?;
+        for segment in segments {
+            let mut back = 0;
+            loop {
+                spool
+                    .want(whole.extents(*segment, back).into_iter())
+                    .await?;
+                if whole.begins_whole(*segment, back)? {
+                    break;
+                }
+                back += 1;
+                if back == MOST_BACK {
+                    return Ok(Spooled::Other);
+                }
+            }
+        }
         Ok::<_, SpoolError>(Spooled::Here(
             Input::File(path.clone()),
             Box::new(Looked::of(whole)),

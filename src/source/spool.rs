@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, RANGE};
+use reqwest::redirect::Policy;
 use reqwest::{Client, Proxy, Response, StatusCode, Url};
 
 /// The part of a source that is here.
@@ -44,6 +45,7 @@ pub enum SpoolError {
 const FIRST: u64 = 64 * 1024;
 /// A server that is silent for so long will stay so.
 const SILENCE: Duration = Duration::from_secs(20);
+const MOST_REDIRECTS: usize = 5;
 /// What lies closer together than this is fetched in one piece: a request costs about as much.
 const APART: u64 = 64 * 1024;
 
@@ -59,6 +61,9 @@ impl Spool {
             .proxy(Proxy::all(proxy)?)
             .user_agent(concat!("meme-maker/", env!("CARGO_PKG_VERSION")))
             .read_timeout(SILENCE)
+            // Where a link leads is nobody's business but its server's.
+            .referer(false)
+            .redirect(Policy::limited(MOST_REDIRECTS))
             // Each request is judged by itself.
             .pool_max_idle_per_host(0)
             .build()?;

@@ -402,3 +402,105 @@ fn fragment(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mp4_atom::{Edts, Elst, ElstEntry};
+
+    /// A second of 25 frames in ticks of 1/1000, the first of them shown at `first`, with edits of (length in 1/600 s, media time).
+    fn track(first: i64, edits: &[(u64, Option<u64>)]) -> Track {
+        let mut trak = Trak::default();
+        trak.mdia.mdhd.timescale = 1000;
+        let entries = edits
+            .iter()
+            .map(|(segment_duration, media_time)| ElstEntry {
+                segment_duration: *segment_duration,
+                media_time: *media_time,
+                media_rate: FixedPoint::new(1, 0),
+            });
+        trak.edts = (!edits.is_empty()).then(|| Edts {
+            elst: Some(Elst {
+                entries: entries.collect(),
+            }),
+        });
+        let samples = (0..25).map(|number| Sample {
+            offset: 0,
+            size: 1,
+            dts: number * 40,
+            pts: first + number * 40,
+            duration: 40,
+            sync: number == 0,
+        });
+        Track {
+            trak,
+            samples: samples.collect(),
+        }
+    }
+
+    #[test]
+    fn an_edit_list_that_only_moves_is_understood() {
+        let moved = |first, edits: &[(u64, Option<u64>)]| track(first, edits).moved(600);
+        assert_eq!(moved(0, &[]), Some(0));
+        // The reordering of B-frames taken back, as encoders write it; with a length and without.
+        assert_eq!(moved(80, &[(600, Some(80))]), Some(-80));
+        assert_eq!(moved(80, &[(0, Some(80))]), Some(-80));
+        // A wait of half a second before.
+        assert_eq!(moved(80, &[(300, None), (600, Some(80))]), Some(420));
+    }
+
+    #[test]
+    fn an_edit_list_that_says_more_is_left_to_others() {
+        let moved = |edits: &[(u64, Option<u64>)]| track(0, edits).moved(600);
+        assert_eq!(moved(&[(300, Some(0))]), None, "it hides the second half");
+        assert_eq!(
+            moved(&[(300, Some(0)), (300, Some(500))]),
+            None,
+            "two stretches"
+        );
+        assert_eq!(moved(&[(300, None)]), None, "nothing is shown");
+        assert_eq!(moved(&[(600, Some(0)), (300, None)]), None, "a wait behind");
+        assert_eq!(moved(&[(600, Some(u64::MAX))]), None, "beyond any clock");
+        let mut slow = track(0, &[(600, Some(0))]);
+        if let Some(elst) = slow.trak.edts.as_mut().and_then(|edts| edts.elst.as_mut()) {
+            elst.entries[0].media_rate = FixedPoint::new(2, 0);
+        }
+        assert_eq!(slow.moved(600), None, "another speed");
+    }
+
+    #[test]
+    fn the_boxes_at_the_top_of_a_file_are_told_apart() {
+        let head = |size: u32, kind: &[u8; 4]| {
+            let mut head = size.to_be_bytes().to_vec();
+            head.extend(kind);
+            head.extend([0; 8]);
+            head
+        };
+        assert_eq!(
+            top_box(&head(32, b"ftyp"), 0, 1000),
+            TopBox::Other { end: 32 }
+        );
+        assert_eq!(
+            top_box(&head(500, b"moov"), 32, 1000),
+            TopBox::Index { end: 532 }
+        );
+        // To the end of the file.
+        assert_eq!(
+            top_box(&head(0, b"mdat"), 32, 1000),
+            TopBox::Other { end: 1000 }
+        );
+        for (size, kind) in [
+            (2000, b"moov"),
+            (4, b"moov"),
+            (100, b"moof"),
+            (100, b"\x1a\x45\xdf\xa3"),
+        ] {
+            assert_eq!(
+                top_box(&head(size, kind), 0, 1000),
+                TopBox::Unreadable,
+                "{size} {kind:?}"
+            );
+        }
+        assert_eq!(top_box(b"", 0, 0), TopBox::Unreadable);
+    }
+}

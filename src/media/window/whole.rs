@@ -32,6 +32,9 @@ pub struct Whole {
     clean: Vec<bool>,
 }
 
+/// So many keyframes are tried that only begin a gradual refresh; streams that have nothing else are for ffmpeg.
+pub const MOST_BACK: usize = 64;
+
 impl Whole {
     /// Reads the tables of a local file, if nothing in it asks for more than samples. `max_pixels` is what a picture may have.
     pub async fn open(path: &Path, max_pixels: u64) -> Option<Whole> {
@@ -131,9 +134,9 @@ impl Whole {
         (begin..end, heard..over.max(heard))
     }
 
-    /// The places in the file that hold the samples of a segment, in no order.
-    pub fn extents(&self, segment: Segment) -> Vec<Range<u64>> {
-        let (video, audio) = self.reach(segment, 0);
+    /// The places in the file that hold the samples of a segment, in no order; `back` is how many keyframes further to begin.
+    pub fn extents(&self, segment: Segment, back: usize) -> Vec<Range<u64>> {
+        let (video, audio) = self.reach(segment, back);
         let lie = |reach: Reach, numbers: Range<usize>| {
             let samples = self
                 .movie
@@ -153,74 +156,91 @@ impl Whole {
         extents
     }
 
+    /// Whether a segment's first picture is whole at once when it begins so many keyframes further back; only that sample is read.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn begins_whole(&self, segment: Segment, back: usize) -> io::Result<bool> {
+        let (video, _) = self.reach(segment, back);
+        let first = video.start..video.start + 1;
+        let track = self.movie.tracks.get(self.video.0.track);
+        let look = track.map(|track| bitstream::look(&self.movie, track, first));
+        let gradual = look.transpose()?.flatten().map(|look| look.gradual);
+        Ok(video.start == 0 || gradual.is_none_or(|gradual| gradual.first() != Some(&true)))
+    }
+
     fn window(&self, segment: Segment) -> Result<Option<Window>, MediaError> {
         let mut back = 0;
-        loop {
-            let (video, audio) = self.reach(segment, back);
-            self.all_there(&video)?;
-            let Some(track) = self.movie.tracks.get(self.video.0.track) else {
+        while !self.begins_whole(segment, back)? {
+            back += 1;
+            if back == MOST_BACK {
                 return Ok(None);
-            };
-            let Some(look) = bitstream::look(&self.movie, track, video.clone())? else {
-                return Ok(None);
-            };
-            if look.gradual.first() == Some(&true) && video.start > 0 {
-                back += 1;
-                continue;
             }
-            let cut = |whole: &Track, numbers: &Range<usize>| Track {
-                packets: whole
-                    .packets
-                    .get(numbers.clone())
-                    .unwrap_or_default()
-                    .to_vec(),
-                codec: whole.codec.clone(),
-                time_base: whole.time_base,
-            };
-            let mut pictures = cut(&self.video.1, &video);
-            for (packet, gradual) in pictures.packets.iter_mut().zip(&look.gradual) {
-                packet.key &= !gradual;
-            }
-            let from = |reach: Reach, first| Reach { first, ..reach };
-            let window = Window {
-                path: self.path.clone(),
-                segment,
-                probe: self.probe.clone(),
-                video: pictures,
-                audio: self.audio.as_ref().map(|(_, track)| cut(track, &audio)),
-                shift: Seconds::ZERO,
-                bitstream: look.bitstream,
-                samples: Some(Samples {
-                    movie: Arc::clone(&self.movie),
-                    video: from(self.video.0, video.start),
-                    audio: self
-                        .audio
-                        .as_ref()
-                        .map(|(reach, _)| from(*reach, audio.start)),
-                }),
-                in_place: true,
-            };
-            return whole_enough(window).map(Some);
         }
+        let (video, audio) = self.reach(segment, back);
+        self.all_there(self.video.0, &video)?;
+        if let Some((reach, _)) = &self.audio {
+            self.all_there(*reach, &audio)?;
+        }
+        let Some(track) = self.movie.tracks.get(self.video.0.track) else {
+            return Ok(None);
+        };
+        let Some(look) = bitstream::look(&self.movie, track, video.clone())? else {
+            return Ok(None);
+        };
+        let cut = |whole: &Track, numbers: &Range<usize>| Track {
+            packets: whole
+                .packets
+                .get(numbers.clone())
+                .unwrap_or_default()
+                .to_vec(),
+            codec: whole.codec.clone(),
+            time_base: whole.time_base,
+        };
+        let mut pictures = cut(&self.video.1, &video);
+        for (packet, gradual) in pictures.packets.iter_mut().zip(&look.gradual) {
+            packet.key &= !gradual;
+        }
+        let from = |reach: Reach, first| Reach { first, ..reach };
+        let window = Window {
+            path: self.path.clone(),
+            segment,
+            probe: self.probe.clone(),
+            video: pictures,
+            audio: self.audio.as_ref().map(|(_, track)| cut(track, &audio)),
+            shift: Seconds::ZERO,
+            bitstream: look.bitstream,
+            samples: Some(Samples {
+                movie: Arc::clone(&self.movie),
+                video: from(self.video.0, video.start),
+                audio: self
+                    .audio
+                    .as_ref()
+                    .map(|(reach, _)| from(*reach, audio.start)),
+            }),
+            in_place: true,
+        };
+        whole_enough(window).map(Some)
     }
 
     /// Refuses samples behind the end of the file.
-    fn all_there(&self, numbers: &Range<usize>) -> Result<(), MediaError> {
-        let (reach, track) = &self.video;
-        let samples = self
-            .movie
-            .tracks
-            .get(reach.track)
-            .map_or(&[][..], |track| &track.samples);
-        let missing = numbers.clone().find(|number| {
-            samples.get(*number).is_none_or(|sample| {
-                sample.offset.saturating_add(u64::from(sample.size)) > self.movie.length
-            })
-        });
-        let Some(missing) = missing else {
+    fn all_there(&self, reach: Reach, numbers: &Range<usize>) -> Result<(), MediaError> {
+        let Some(track) = self.movie.tracks.get(reach.track) else {
             return Ok(());
         };
-        let got = track.time_base.seconds(track.packets[missing].pts);
+        let end = |sample: &movie::Sample| sample.offset.saturating_add(u64::from(sample.size));
+        let samples = track.samples.get(numbers.clone()).unwrap_or_default();
+        let Some(missing) = samples
+            .iter()
+            .find(|sample| end(sample) > self.movie.length)
+        else {
+            return Ok(());
+        };
+        let base = TimeBase {
+            num: 1,
+            den: track.trak.mdia.mdhd.timescale,
+        };
+        let got = base.seconds(missing.pts.saturating_add(reach.moved));
         Err(MediaError::Truncated {
             got,
             said: length(&self.probe).unwrap_or(got),
