@@ -469,7 +469,7 @@ impl Default for Engine {
             ffprobe: PathBuf::from("ffprobe"),
             threads: 2,
             preset: "veryfast".to_owned(),
-            crf: 20,
+            crf: 18,
             max_height: 1080,
             max_pixels: 35_389_440,
             memory: Bytes(1_500_000_000),

@@ -11,7 +11,7 @@ use crate::recipe::Mode;
 pub struct Estimate {
     /// From the worker's first look at it until it is ready.
     pub seconds: f64,
-    /// The most it takes on the disk while it is made.
+    /// What it is still going to take on the disk, parts and all.
     pub bytes: u64,
 }
 
@@ -34,8 +34,9 @@ pub struct Work {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Experience {
     pub mode: Mode,
-    /// Seconds of clip.
+    /// Seconds of clip, and of how many segments.
     pub length: f64,
+    pub segments: usize,
     pub work: Work,
     /// Seconds that fetching and all that follows took.
     pub fetch_seconds: f64,
@@ -216,7 +217,7 @@ impl Guess {
         let own = || past.iter().filter(|one| one.mode == mode);
         let seconds = own()
             .map(|one| (one.fetch_seconds + one.cut_seconds) / guessed_seconds(mode, one.length));
-        let bytes = own().map(|one| one.footprint as f64 / guessed_bytes(one.length, 1));
+        let bytes = own().map(|one| one.footprint as f64 / guessed_bytes(one.length, one.segments));
         Guess {
             seconds: quantile(seconds, 0.5).unwrap_or(1.0).clamp(0.05, 50.0),
             // Too little room is worse than too much.
@@ -256,6 +257,7 @@ mod tests {
         Experience {
             mode: Mode::Exact,
             length: 30.0,
+            segments: 1,
             work,
             fetch_seconds: 1.0,
             cut_seconds,

@@ -2,6 +2,7 @@
 //! line both come through here; neither index nor store is known.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -142,7 +143,7 @@ impl Tools {
     ) -> Result<(Looked, u64), CutError> {
         let opened = self.open(source)?;
         let looked = async {
-            let spooled = spooled(bench, &opened, &[]).await?;
+            let spooled = spooled(bench, &opened, None).await?;
             if let Spooled::Here(_, looked) = spooled {
                 return Ok(*looked);
             }
@@ -162,10 +163,8 @@ impl Tools {
         let began = Instant::now();
         let opened = self.open(&recipe.source)?;
         let windows = async {
-            let spooled = spooled(bench, &opened, &recipe.segments).await?;
-            if let Spooled::Here(input, looked) = &spooled
-                && looked.serves(recipe)
-            {
+            let spooled = spooled(bench, &opened, Some(recipe)).await?;
+            if let Spooled::Here(input, looked) = &spooled {
                 return window::fetch(bench, input, looked, recipe).await;
             }
             let input = input(&opened);
@@ -245,7 +244,7 @@ impl Spooled {
 async fn spooled(
     bench: &Bench<'_>,
     opened: &Opened,
-    segments: &[Segment],
+    recipe: Option<&Recipe>,
 ) -> Result<Spooled, MediaError> {
     let Place::Link { url, proxy } = &opened.place else {
         return Ok(Spooled::Nothing);
@@ -259,25 +258,18 @@ async fn spooled(
         let Some(whole) = Whole::open(&path, bench.engine.max_pixels).await else {
             return Ok(Spooled::Other);
         };
-        for segment in segments {
-            let mut back = 0;
-            loop {
-                spool
-                    .want(whole.extents(*segment, back).into_iter())
-                    .await?;
-                if whole.begins_whole(*segment, back)? {
-                    break;
-                }
-                back += 1;
-                if back == MOST_BACK {
+        let looked = Looked::of(whole);
+        if let Some(recipe) = recipe {
+            if !looked.serves(recipe) {
+                return Ok(Spooled::Other);
+            }
+            for segment in &recipe.segments {
+                if !stretch_fetched(&mut spool, &looked, *segment).await? {
                     return Ok(Spooled::Other);
                 }
             }
         }
-        Ok::<_, SpoolError>(Spooled::Here(
-            Input::File(path.clone()),
-            Box::new(Looked::of(whole)),
-        ))
+        Ok::<_, SpoolError>(Spooled::Here(Input::File(path.clone()), Box::new(looked)))
     };
     let spooled = tokio::select! {
         spooled = tokio::time::timeout(bench.engine.fetch_deadline, work) => spooled,
@@ -295,6 +287,29 @@ async fn spooled(
             Ok(other.unwrap_or(Spooled::Nothing))
         }
     }
+}
+
+/// Fetches what a segment needs; false when that cannot be told.
+async fn stretch_fetched(
+    spool: &mut Spool,
+    looked: &Looked,
+    segment: Segment,
+) -> Result<bool, SpoolError> {
+    let Some(whole) = &looked.whole else {
+        return Ok(false);
+    };
+    for back in 0..MOST_BACK {
+        let own = Arc::clone(whole);
+        let extents = tokio::task::spawn_blocking(move || own.extents(segment, back));
+        let extents = extents.await.map_err(std::io::Error::other)?;
+        spool.want(extents.into_iter()).await?;
+        let own = Arc::clone(whole);
+        let begins = tokio::task::spawn_blocking(move || own.begins_whole(segment, back));
+        if begins.await.map_err(std::io::Error::other)?? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Fetches the index of an MP4, wherever in the file it is; whether there is one.

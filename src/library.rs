@@ -75,7 +75,11 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
     let estimate = app
         .costs()
         .guess(recipe.mode, length, recipe.segments.len());
-    make_sure_of_room(app, estimate.bytes, 0).await?;
+    let room = make_sure_of_room(app, estimate.bytes, 0).await;
+    if let Err(LibraryError::DiskLow { .. }) = &room {
+        metrics::counter!("meme_maker_refusals_total", "code" => "disk_low").increment(1);
+    }
+    room?;
     let id = ClipId(uuid::Uuid::now_v7());
     let submission = Submission {
         id,
@@ -119,7 +123,6 @@ pub async fn make_sure_of_room(app: &App, needed: u64, own: u64) -> Result<(), L
     if available >= floor.0.saturating_add(needed) {
         return Ok(());
     }
-    metrics::counter!("meme_maker_refusals_total", "code" => "disk_low").increment(1);
     Err(LibraryError::DiskLow {
         needed: Bytes(needed),
         available: Bytes(available),

@@ -146,7 +146,7 @@ async fn make(
     let fetched = app.tools.fetch(&bench, &clip.recipe).await?;
     advance(app, id, State::Fetching, State::Cutting).await?;
     let planned = app.tools.plan(&bench, &fetched, &clip.recipe).await?;
-    expect(app, clip, &dir, &planned, fetched.seconds).await?;
+    expect(app, clip, &planned, fetched.seconds).await?;
     let made = app.tools.make(&bench, planned, &clip.recipe).await?;
     let footprint = footprint(&dir).await;
     advance(app, id, State::Cutting, State::Storing).await?;
@@ -159,24 +159,24 @@ async fn make(
 async fn expect(
     app: &App,
     clip: &Clip,
-    dir: &Path,
     planned: &Planned,
     fetch_seconds: f64,
 ) -> Result<(), JobError> {
     let cut = app.costs().of(&planned.work);
     app.jobs.expect(clip.id, cut.seconds);
-    // The clip may lie beside its parts while it is joined.
-    let bytes = footprint(dir).await + 2 * cut.bytes;
+    // What is still to be written: the clip may lie beside its parts while it is joined.
+    let bytes = cut.bytes.saturating_mul(2);
+    // A reading that failed is no reason to give up: the disk itself has the last word.
+    if let Err(LibraryError::DiskLow { .. }) =
+        library::make_sure_of_room(app, bytes, clip.estimate.bytes).await
+    {
+        return Err(CutError::Media(MediaError::NoSpace).into());
+    }
     let estimate = Estimate {
         seconds: fetch_seconds + cut.seconds,
         bytes,
     };
-    app.index.set_estimate(clip.id, estimate).await?;
-    match library::make_sure_of_room(app, cut.bytes, bytes).await {
-        Err(LibraryError::DiskLow { .. }) => Err(CutError::Media(MediaError::NoSpace).into()),
-        // A reading that failed is no reason to give up: the disk itself has the last word.
-        Ok(()) | Err(_) => Ok(()),
-    }
+    Ok(app.index.set_estimate(clip.id, estimate).await?)
 }
 
 /// Bytes on the disk in a work folder; holes in sparse files take none.
@@ -201,6 +201,7 @@ async fn learn(app: &App, clip: &Clip, made: &Made, fetch_seconds: f64, footprin
     let experience = Experience {
         mode: clip.recipe.mode,
         length: clip.recipe.length().as_f64(),
+        segments: clip.recipe.segments.len(),
         work: made.work,
         fetch_seconds,
         cut_seconds: made.seconds.total,

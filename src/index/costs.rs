@@ -16,14 +16,15 @@ impl Index {
     pub async fn record_cost(&self, now: Timestamp, one: Experience) -> Result<(), IndexError> {
         self.write(move |connection| {
             let mut insert = connection.prepare_cached(
-                "INSERT INTO costs (at, mode, length, method, decoded, encoded, copied, replaced, sound, frames, fetch_seconds,
+                "INSERT INTO costs (at, mode, length, segments, method, decoded, encoded, copied, replaced, sound, frames, fetch_seconds,
                      cut_seconds, size, footprint)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             )?;
             insert.execute(params![
                 now.0,
                 word(&one.mode)?,
                 one.length,
+                one.segments,
                 one.work.method.as_str(),
                 one.work.decoded,
                 one.work.encoded,
@@ -52,7 +53,7 @@ impl Index {
         self.read(|connection| {
             let mut query = connection.prepare_cached(
                 "SELECT mode, length, method, decoded, encoded, copied, replaced, sound, frames, fetch_seconds, cut_seconds, size,
-                     footprint
+                     footprint, segments
                  FROM costs ORDER BY id",
             )?;
             let rows = query.query_map([], |row| Ok(experience(row)))?;
@@ -85,6 +86,7 @@ fn experience(row: &Row<'_>) -> Result<Experience, IndexError> {
     Ok(Experience {
         mode: unjson(&word(0)?)?,
         length: row.get(1)?,
+        segments: row.get(13)?,
         work: Work {
             method: unjson(&word(2)?)?,
             decoded: row.get(3)?,

@@ -109,6 +109,9 @@ impl Plan {
 /// Decimal times are rounded: a frame this close to a boundary lies on it.
 pub const TOLERANCE: Seconds = Seconds::from_micros(1_000);
 
+/// Less sound than this is the end of a packet that sticks out, and no track.
+const AUDIBLE: Seconds = Seconds::from_micros(10_000);
+
 /// Above this share of frames to be encoded a splice saves too little for what it may cost.
 const WORTH: f64 = 0.7;
 
@@ -181,18 +184,19 @@ fn assemble(
     }
 }
 
-/// Whether any sound belongs to the piece.
+/// Whether any sound that can be heard belongs to the piece.
 fn sounds(window: &Window, piece: &Piece) -> bool {
     let Some(track) = &window.audio else {
         return false;
     };
     let from = window.video.time_base.seconds(piece.first());
     let until = window.video.time_base.seconds(piece.until);
-    track.packets.iter().any(|packet| {
-        let start = track.time_base.seconds(packet.pts);
+    let heard = track.packets.iter().map(|packet| {
+        let start = track.time_base.seconds(packet.pts).max(from);
         let end = track.time_base.seconds(packet.pts + packet.duration);
-        start < until && end > from
-    })
+        (end.min(until) - start).max(Seconds::ZERO).micros()
+    });
+    heard.sum::<i64>() >= AUDIBLE.micros()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::probe;
 use super::sidecar::{self, arguments, file};
 use super::window::{Samples, Window};
 use super::{Bench, Input, MediaError, Phase};
-use bitstream::configuration;
+use bitstream::{configuration, joinable};
 use join::{Film, Part, Placed, Sound};
 use movie::{Movie, Sample};
 use stretch::encode_stretch;
@@ -36,17 +36,22 @@ pub async fn splice(
 ) -> Result<(), MediaError> {
     let mut encoded = Vec::new();
     let steps = windows.len() as f64;
+    // One limit for all: the encoder's parameter sets depend on it, and there may be only one pair.
+    let rate = windows.iter().map(Window::bits_a_second).max();
+    let most = rate.unwrap_or(0).saturating_mul(2).max(LEAST_RATE);
     for (number, (window, piece)) in windows.iter().zip(&plan.pieces).enumerate() {
         let head = encode_stretch(
             bench,
             window,
             piece.head_stretch(),
+            most,
             format!("head-{number}"),
         );
         let tail = encode_stretch(
             bench,
             window,
             piece.tail_stretch(),
+            most,
             format!("tail-{number}"),
         );
         let (head, tail) = tokio::try_join!(head, tail)?;
@@ -69,6 +74,9 @@ pub async fn splice(
     });
     joined.await.map_err(|error| broken(&error.to_string()))?
 }
+
+/// However poor the source, what is encoded may take so many bits a second.
+const LEAST_RATE: u64 = 500_000;
 
 fn broken(what: &str) -> MediaError {
     MediaError::Splice(what.to_owned())
@@ -128,6 +136,10 @@ async fn mixed_sound(
     windows: &[Window],
     plan: &Plan,
 ) -> Result<PathBuf, MediaError> {
+    // Those are parts of larger files.
+    if windows.iter().any(|window| window.in_place) {
+        return Err(broken("the sound cannot be taken over"));
+    }
     let target = bench.dir.join("sound.mp4");
     let mut list = arguments([&"-copyts"]);
     for window in windows {
@@ -214,7 +226,7 @@ fn join_all(
         }
         parts.push(Part {
             movie: &samples_of(window)?.movie,
-            length_size: own.configuration.length_size,
+            length_size: own.length_size,
             samples: places(window, piece.packets.clone(), moved)?,
         });
         if let Some(tail) = tail {
@@ -263,10 +275,11 @@ pub fn taken_over(window: &Window, plan: &Plan, target: &Path) -> Result<(), Med
     let piece = plan.pieces.first().ok_or(MediaError::NoFrames)?;
     let template = template(window)?;
     let own = configuration(template).ok_or_else(|| broken("no configuration"))?;
+    let configuration = joinable(own);
     let shown = |number: &usize| window.video.packets[*number].pts >= piece.first();
     let film = Film {
         template,
-        configuration: own.clone(),
+        configuration,
         timescale: window.video.time_base.den,
         parts: vec![Part {
             movie: &samples_of(window)?.movie,

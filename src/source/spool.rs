@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, RANGE};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, LAST_MODIFIED, RANGE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Proxy, Response, StatusCode, Url};
 
@@ -35,6 +35,8 @@ pub enum SpoolError {
     NoRanges,
     #[error("the file changed while it was fetched")]
     Changed,
+    #[error("what is wanted lies in too many places")]
+    Scattered,
     #[error("the request failed")]
     Request(#[from] reqwest::Error),
     #[error("the bytes could not be written")]
@@ -46,6 +48,8 @@ const FIRST: u64 = 64 * 1024;
 /// A server that is silent for so long will stay so.
 const SILENCE: Duration = Duration::from_secs(20);
 const MOST_REDIRECTS: usize = 5;
+/// One wish costs at most so many requests; a file that is scattered more than that is read as a whole.
+const MOST_PIECES: usize = 64;
 /// What lies closer together than this is fetched in one piece: a request costs about as much.
 const APART: u64 = 64 * 1024;
 
@@ -74,7 +78,7 @@ impl Spool {
             .send()
             .await?;
         let said = Said::of(&answer)?;
-        if said.range.start != 0 {
+        if said.range.start != 0 || said.range.end > FIRST {
             return Err(SpoolError::NoRanges);
         }
         let file = File::options()
@@ -115,7 +119,11 @@ impl Spool {
         &mut self,
         wanted: impl Iterator<Item = Range<u64>>,
     ) -> Result<(), SpoolError> {
-        for range in missing(wanted.collect(), &self.here, self.length) {
+        let missing = missing(wanted.collect(), &self.here, self.length);
+        if missing.len() > MOST_PIECES {
+            return Err(SpoolError::Scattered);
+        }
+        for range in missing {
             let answer = self
                 .client
                 .get(self.url.clone())
@@ -188,7 +196,7 @@ impl Said {
         Ok(Said {
             range,
             length,
-            version: header(ETAG).map(str::to_owned),
+            version: header(ETAG).or(header(LAST_MODIFIED)).map(str::to_owned),
         })
     }
 }

@@ -5,6 +5,7 @@ CREATE TABLE costs (
     at            INTEGER NOT NULL,
     mode          TEXT NOT NULL CHECK (mode IN ('exact', 'fast')),
     length        REAL NOT NULL,
+    segments      INTEGER NOT NULL,
     method        TEXT NOT NULL CHECK (method IN ('splice', 'encode', 'copy')),
     decoded       REAL NOT NULL,
     encoded       REAL NOT NULL,

@@ -136,6 +136,7 @@ fn spliceable(start: f64, end: f64) -> Window {
         disposable: vec![false; 250],
         plain: vec![true; 250],
         spare_id: 1,
+        length_size: 4,
         configuration: mp4_atom::Avcc::default(),
     });
     window

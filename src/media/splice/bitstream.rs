@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use mp4_atom::{Avcc, Codec, Trak};
 
+use super::join::LENGTH_SIZE;
 use super::movie::{Movie, Sample, Track};
 use super::nal::{self, Picture, Sequence};
 
@@ -19,6 +20,9 @@ pub struct Bitstream {
     pub plain: Vec<bool>,
     /// An id that neither sequences nor pictures of the stream use; x264 gives both of its sets this one.
     pub spare_id: u32,
+    /// Width of the unit lengths in its samples.
+    pub length_size: u8,
+    /// The parameter sets, as a joined track has them.
     pub configuration: Avcc,
 }
 
@@ -31,8 +35,8 @@ const MOST_ID: u32 = 29;
 /// What a look at all units of a track shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
-    /// For each packet in decoding order, whether it only begins a gradual refresh: a key to the container, but the pictures after it
-    /// are not whole at once.
+    /// For each packet in decoding order, whether it at most begins a gradual refresh: it may be a key to the container, but the
+    /// pictures from it on are not whole at once.
     pub gradual: Vec<bool>,
     pub bitstream: Result<Bitstream, Unfit>,
 }
@@ -43,9 +47,10 @@ pub struct Look {
 /// # Errors
 /// When the file cannot be read.
 pub fn look(movie: &Movie, track: &Track, samples: Range<usize>) -> io::Result<Option<Look>> {
-    let Some(configuration) = &configuration(&track.trak).map(tidied) else {
+    let Some(own) = configuration(&track.trak) else {
         return Ok(None);
     };
+    let configuration = &joinable(own);
     let samples = track.samples.get(samples).unwrap_or_default();
     let mut look = Look {
         gradual: Vec::with_capacity(samples.len()),
@@ -54,7 +59,7 @@ pub fn look(movie: &Movie, track: &Track, samples: Range<usize>) -> io::Result<O
     let (mut idr, mut disposable, mut plain) = (Vec::new(), Vec::new(), Vec::new());
     let mut unfit = None;
     for sample in samples {
-        let seen = sight(movie, sample, configuration)?;
+        let seen = sight(movie, sample, configuration, own.length_size)?;
         if !seen.whole {
             unfit = Some("bitstream");
         }
@@ -62,10 +67,11 @@ pub fn look(movie: &Movie, track: &Track, samples: Range<usize>) -> io::Result<O
             // Sets that change on the way would be lost when they are taken out of the samples.
             unfit = Some("parameters");
         }
-        look.gradual.push(seen.gradual && !seen.idr);
+        look.gradual
+            .push(!seen.idr && (seen.gradual || !seen.intra));
         idr.push(seen.idr);
         disposable.push(seen.disposable);
-        plain.push(seen.plain && configuration.length_size == 4);
+        plain.push(seen.plain && own.length_size == LENGTH_SIZE);
     }
     look.bitstream = match (unfit, spare_id(configuration)) {
         (Some(unfit), _) | (None, Err(unfit)) => Err(unfit),
@@ -74,6 +80,7 @@ pub fn look(movie: &Movie, track: &Track, samples: Range<usize>) -> io::Result<O
             disposable,
             plain,
             spare_id,
+            length_size: own.length_size,
             configuration: configuration.clone(),
         }),
     };
@@ -86,31 +93,65 @@ struct Sight {
     idr: bool,
     gradual: bool,
     disposable: bool,
+    /// All slices are of type I.
+    intra: bool,
     plain: bool,
     unknown_sets: bool,
+}
+
+impl Sight {
+    /// A unit that is no slice.
+    fn note(&mut self, unit: &[u8], configuration: &Avcc) {
+        let known = |unit| {
+            let sets = configuration.sequence_parameter_sets.iter();
+            sets.chain(&configuration.picture_parameter_sets)
+                .any(|set| set == nal::trimmed(unit))
+        };
+        match nal::kind(unit) {
+            nal::SPS | nal::PPS => {
+                self.plain = false;
+                self.unknown_sets |= !known(unit);
+            }
+            nal::FILLER => self.plain = false,
+            nal::SEI => {
+                self.gradual |= nal::recovery_frames(unit).is_some_and(|frames| frames > 0);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Messages and parameter sets longer than this are not read to their end.
 const MOST_SMALL: u32 = 4096;
 /// So much of a sample is read at once: mostly all of its units but the last begin in there.
 const GLANCE: usize = 512;
+/// A picture of more units than this is nonsense.
+const MOST_UNITS: usize = 2048;
+/// So much of a slice tells its type.
+const SLICE_HEAD: u32 = 12;
 
 /// Looks at the head of each unit, and at the whole of those that are no slices.
-fn sight(movie: &Movie, sample: &Sample, configuration: &Avcc) -> io::Result<Sight> {
+fn sight(
+    movie: &Movie,
+    sample: &Sample,
+    configuration: &Avcc,
+    length_size: u8,
+) -> io::Result<Sight> {
     let mut seen = Sight {
         whole: true,
         idr: false,
         gradual: false,
         disposable: true,
+        intra: true,
         plain: true,
         unknown_sets: false,
     };
-    let width = u32::from(configuration.length_size);
+    let width = u32::from(length_size);
     let mut glance = [0_u8; GLANCE];
     let count = movie.read_at(sample, 0, &mut glance)?;
     let glance = &glance[..count];
     let mut small = Vec::new();
-    let (mut place, mut slices) = (0_u32, 0);
+    let (mut place, mut slices, mut units) = (0_u32, 0, 0);
     while place < sample.size {
         // Length and type, and then the whole of it if it is not a slice.
         let mut bytes = |from: u32, count: u32| -> io::Result<Vec<u8>> {
@@ -131,35 +172,21 @@ fn sight(movie: &Movie, sample: &Sample, configuration: &Avcc) -> io::Result<Sig
             .iter()
             .fold(0_u32, |sum, byte| (sum << 8) | u32::from(*byte));
         place += width;
-        if length > sample.size - place {
+        units += 1;
+        // No unit is empty, and none of this is how pictures are made.
+        if length == 0 || length > sample.size - place || units > MOST_UNITS {
             seen.whole = false;
             break;
         }
-        if length > 0 {
-            let head = bytes(place, 1)?;
-            if nal::is_slice(&head) {
-                slices += 1;
-                seen.idr |= nal::kind(&head) == nal::IDR;
-                seen.disposable &= nal::is_disposable(&head);
-            } else {
-                let unit = bytes(place, length.min(MOST_SMALL))?;
-                match nal::kind(&unit) {
-                    nal::SPS | nal::PPS => {
-                        seen.plain = false;
-                        seen.unknown_sets |= !configuration
-                            .sequence_parameter_sets
-                            .iter()
-                            .chain(&configuration.picture_parameter_sets)
-                            .any(|set| set == nal::trimmed(&unit));
-                    }
-                    nal::FILLER => seen.plain = false,
-                    nal::SEI => {
-                        seen.gradual |=
-                            nal::recovery_frames(&unit).is_some_and(|frames| frames > 0);
-                    }
-                    _ => {}
-                }
-            }
+        let head = bytes(place, length.min(SLICE_HEAD))?;
+        if nal::is_slice(&head) {
+            slices += 1;
+            seen.idr |= nal::kind(&head) == nal::IDR;
+            seen.disposable &= nal::is_disposable(&head);
+            seen.intra &= nal::is_intra(&head);
+        } else {
+            let unit = bytes(place, length.min(MOST_SMALL))?;
+            seen.note(&unit, configuration);
         }
         place += length;
     }
@@ -167,9 +194,10 @@ fn sight(movie: &Movie, sample: &Sample, configuration: &Avcc) -> io::Result<Sig
     Ok(seen)
 }
 
-/// The same configuration with parameter sets that end where they end.
-pub fn tidied(configuration: &Avcc) -> Avcc {
+/// The same configuration with parameter sets that end where they end, for samples with lengths of [`join::LENGTH_SIZE`].
+pub fn joinable(configuration: &Avcc) -> Avcc {
     let mut tidied = configuration.clone();
+    tidied.length_size = LENGTH_SIZE;
     let sets = tidied.sequence_parameter_sets.iter_mut();
     for set in sets.chain(&mut tidied.picture_parameter_sets) {
         set.truncate(nal::trimmed(set).len());

@@ -78,11 +78,11 @@ pub fn merged(source: &Avcc, encoded: &Avcc) -> Result<Avcc, &'static str> {
             merged.picture_parameter_sets.push(set.clone());
         }
     }
-    merged.length_size = LENGTH_SIZE;
     Ok(merged)
 }
 
-const LENGTH_SIZE: u8 = 4;
+/// Width of the unit lengths that are written.
+pub const LENGTH_SIZE: u8 = 4;
 /// Chunks are this long, so that a player finds sound and picture of one moment close together.
 const CHUNKS_A_SECOND: i64 = 2;
 

@@ -43,6 +43,13 @@ pub fn is_slice(unit: &[u8]) -> bool {
     (1..=IDR).contains(&kind(unit))
 }
 
+/// Whether a slice is of type I (clause 7.4.3, `slice_type` 2 or 7): it needs no other picture. Its first bytes are enough.
+pub fn is_intra(unit: &[u8]) -> bool {
+    let mut bits = Bits::new(unit.get(1..).unwrap_or_default());
+    let kind = bits.golomb().and_then(|_| bits.golomb());
+    kind.is_some_and(|kind| kind % 5 == 2)
+}
+
 /// Whether no other picture refers to this one (`nal_ref_idc` is 0, clause 7.4.1).
 pub fn is_disposable(unit: &[u8]) -> bool {
     unit.first().is_some_and(|byte| byte >> 5 & 3 == 0)

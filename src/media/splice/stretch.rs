@@ -40,11 +40,13 @@ fn stretch(frames: &[i64]) -> Option<Stretch> {
     })
 }
 
-/// Encodes a stretch so that it can stand in one track with the source: same size and pixels, parameter sets under an id of their own.
+/// Encodes a stretch so that it can stand in one track with the source: same size and pixels, parameter sets under an id of their own,
+/// at most so many bits a second.
 pub async fn encode_stretch(
     bench: &Bench<'_>,
     window: &Window,
     stretch: Option<Stretch>,
+    most: u64,
     name: String,
 ) -> Result<Option<PathBuf>, MediaError> {
     let Some(stretch) = stretch else {
@@ -65,7 +67,6 @@ pub async fn encode_stretch(
         &Input::File(source),
         bench.engine.max_pixels,
     ));
-    let rate = window.bits_a_second().saturating_mul(2).max(500_000);
     let profile = match bitstream.configuration.avc_profile_indication {
         66 => "baseline",
         77 => "main",
@@ -97,9 +98,9 @@ pub async fn encode_stretch(
         &"-crf",
         &CRF,
         &"-maxrate",
-        &rate.to_string(),
+        &most.to_string(),
         &"-bufsize",
-        &rate.to_string(),
+        &most.to_string(),
         &"-threads",
         &threads,
         &"-x264-params",
@@ -163,7 +164,7 @@ fn needed(window: &Window, stretch: Stretch, target: &Path) -> Result<i64, Media
             .unwrap_or(1),
         parts: vec![Part {
             movie: &samples_of(window)?.movie,
-            length_size: bitstream.configuration.length_size,
+            length_size: bitstream.length_size,
             samples,
         }],
         sound: None,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Window;
 use crate::media::packets::{self, Packet};
+use crate::media::probe::Video;
 use crate::media::splice::bitstream::configuration;
 use crate::media::splice::join::{self, Film, Part, Placed};
 use crate::media::{Bench, MediaError};
@@ -25,8 +26,17 @@ pub async fn extract(
         .await
         .map_err(io::Error::other)??;
     let table = packets::read(bench, &path).await?;
+    let mut probe = window.probe.clone();
+    if let Some(found) = table.probe {
+        // What only the pictures themselves tell.
+        probe.video = Video {
+            index: probe.video.index,
+            ..found.video
+        };
+    }
     Ok(Window {
         path,
+        probe,
         video: table.video.ok_or(MediaError::NoFrames)?,
         audio: table.audio,
         shift: Seconds::ZERO - window.video.time_base.seconds(key),
@@ -36,7 +46,7 @@ pub async fn extract(
     })
 }
 
-/// Writes all pictures from the first keyframe on with their sound; returns the keyframe's time, which is 0 in the file.
+/// Writes all pictures from the first keyframe on, byte by byte as they are, with their sound; returns the keyframe's time, which is 0 in the file.
 fn write(window: &Window, target: &Path) -> Result<i64, MediaError> {
     let lost = || MediaError::Splice("the window cannot be read again".to_owned());
     let samples = window.samples.as_ref().ok_or_else(lost)?;
@@ -60,7 +70,7 @@ fn write(window: &Window, target: &Path) -> Result<i64, MediaError> {
         placed.push(Placed {
             sample: *sample,
             shown: packet.pts - key,
-            plain: false,
+            plain: true,
         });
     }
     let film = Film {

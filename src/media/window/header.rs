@@ -1,4 +1,5 @@
-//! What the header of an MP4 tells of its tracks: the same as ffprobe would, without running it.
+//! What the header of an MP4 tells of its tracks, as far as cutting in place has to know; what only pictures tell is probed when they
+//! are written out to be encoded.
 
 use mp4_atom::{Avcc, Codec, Matrix, Mp4a};
 
@@ -52,7 +53,7 @@ pub fn aac(entry: &Mp4a) -> Option<(u32, u32)> {
     Some((channels, *RATES.get(usize::from(specific.freq_index))?))
 }
 
-/// What ffprobe would say of the file.
+/// The file as a probe.
 pub fn described(
     movie: &Movie,
     (reach, pictures): &(Reach, Track),

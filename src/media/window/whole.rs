@@ -33,7 +33,7 @@ pub struct Whole {
 }
 
 /// So many keyframes are tried that only begin a gradual refresh; streams that have nothing else are for ffmpeg.
-pub const MOST_BACK: usize = 64;
+pub const MOST_BACK: usize = 16;
 
 impl Whole {
     /// Reads the tables of a local file, if nothing in it asks for more than samples. `max_pixels` is what a picture may have.
@@ -56,8 +56,11 @@ impl Whole {
             Some(_) => Some(track(&movie, b"soun")?),
             None => None,
         };
-        // What an edit list hides is hard to tell from what is merely decoded first.
-        if video.1.packets.iter().any(|packet| packet.pts < 0) {
+        // What an edit list hides is hard to tell from what is merely decoded first, and two pictures of one time from each other.
+        let times = video.1.times();
+        if times.first().is_none_or(|first| *first < 0)
+            || times.windows(2).any(|two| two[0] == two[1])
+        {
             return None;
         }
         let probe = described(&movie, &video, audio.as_ref())?;
@@ -201,6 +204,10 @@ impl Whole {
         for (packet, gradual) in pictures.packets.iter_mut().zip(&look.gradual) {
             packet.key &= !gradual;
         }
+        // There is nothing before the first picture of a file.
+        if let Some(first) = pictures.packets.first_mut().filter(|_| video.start == 0) {
+            first.key = true;
+        }
         let from = |reach: Reach, first| Reach { first, ..reach };
         let window = Window {
             path: self.path.clone(),
@@ -230,6 +237,11 @@ impl Whole {
         };
         let end = |sample: &movie::Sample| sample.offset.saturating_add(u64::from(sample.size));
         let samples = track.samples.get(numbers.clone()).unwrap_or_default();
+        let all: u64 = samples.iter().map(|sample| u64::from(sample.size)).sum();
+        if all > self.movie.length {
+            // They lie on each other.
+            return Err(MediaError::Unsupported(None));
+        }
         let Some(missing) = samples
             .iter()
             .find(|sample| end(sample) > self.movie.length)
