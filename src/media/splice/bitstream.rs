@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use mp4_atom::{Avcc, Codec, Trak};
 
-use super::join::LENGTH_SIZE;
 use super::movie::{Movie, Sample, Track};
 use super::nal::{self, Picture, Sequence};
 
@@ -29,6 +28,8 @@ pub struct Bitstream {
 /// Why a stream cannot be spliced, in one word.
 pub type Unfit = &'static str;
 
+/// Width of the unit lengths in what is joined.
+pub const LENGTH_SIZE: u8 = 4;
 /// Ids above this would take more bits than x264 is given here.
 const MOST_ID: u32 = 29;
 
@@ -194,7 +195,7 @@ fn sight(
     Ok(seen)
 }
 
-/// The same configuration with parameter sets that end where they end, for samples with lengths of [`join::LENGTH_SIZE`].
+/// The same configuration with parameter sets that end where they end, for samples with lengths of [`LENGTH_SIZE`].
 pub fn joinable(configuration: &Avcc) -> Avcc {
     let mut tidied = configuration.clone();
     tidied.length_size = LENGTH_SIZE;

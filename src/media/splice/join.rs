@@ -9,7 +9,7 @@ use mp4_atom::{
     Avcc, Encode, FixedPoint, FourCC, Ftyp, Header, Moov, Mvhd, Stco, Stsc, StscEntry, Trak,
 };
 
-use super::bitstream::configuration;
+use super::bitstream::{LENGTH_SIZE, configuration};
 use super::movie::{Movie, Sample, invalid};
 use super::nal::{self, Sequence};
 use super::tracks::{picture_trak, runs, sound_trak};
@@ -81,8 +81,6 @@ pub fn merged(source: &Avcc, encoded: &Avcc) -> Result<Avcc, &'static str> {
     Ok(merged)
 }
 
-/// Width of the unit lengths that are written.
-pub const LENGTH_SIZE: u8 = 4;
 /// Chunks are this long, so that a player finds sound and picture of one moment close together.
 const CHUNKS_A_SECOND: i64 = 2;
 
