@@ -197,8 +197,9 @@ async fn listen_at(bench: &Bench<'_>, path: &Path, joints: &[Joint]) -> Result<(
     let mut list = Vec::new();
     for joint in joints {
         let length = joint.at - joint.from + FOLLOW;
-        // Smoothing changes no message.
+        // Smoothing changes no message, and what lies before the moment may be put out as well.
         list.extend(arguments([
+            &"-noaccurate_seek",
             &"-ss",
             &(joint.from + INSIDE).to_string(),
             &"-t",

@@ -116,6 +116,8 @@ fn an_open_group_is_spliced_at_its_next_idr() {
         let source = few_entries(name, "open-gop=1:b-adapt=0");
         splice(&source, &[(0.9, 3.3)]);
         splice(&source, &[(0.0, 1.46)]);
+        // A single frame behind the last joint.
+        splice(&source, &[(0.0, 1.08)]);
         encode(&source, &[(2.5, 3.5)], "group");
     }
 }
