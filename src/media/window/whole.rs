@@ -174,17 +174,20 @@ impl Whole {
 
     fn window(&self, segment: Segment) -> Result<Option<Window>, MediaError> {
         let mut back = 0;
-        while !self.begins_whole(segment, back)? {
+        let (video, audio) = loop {
+            let (video, audio) = self.reach(segment, back);
+            self.all_there(self.video.0, &video)?;
+            if let Some((reach, _)) = &self.audio {
+                self.all_there(*reach, &audio)?;
+            }
+            if self.begins_whole(segment, back)? {
+                break (video, audio);
+            }
             back += 1;
             if back == MOST_BACK {
                 return Ok(None);
             }
-        }
-        let (video, audio) = self.reach(segment, back);
-        self.all_there(self.video.0, &video)?;
-        if let Some((reach, _)) = &self.audio {
-            self.all_there(*reach, &audio)?;
-        }
+        };
         let Some(track) = self.movie.tracks.get(self.video.0.track) else {
             return Ok(None);
         };
@@ -237,16 +240,17 @@ impl Whole {
         };
         let end = |sample: &movie::Sample| sample.offset.saturating_add(u64::from(sample.size));
         let samples = track.samples.get(numbers.clone()).unwrap_or_default();
-        let all: u64 = samples.iter().map(|sample| u64::from(sample.size)).sum();
-        if all > self.movie.length {
-            // They lie on each other.
-            return Err(MediaError::Unsupported(None));
-        }
         let Some(missing) = samples
             .iter()
             .find(|sample| end(sample) > self.movie.length)
         else {
-            return Ok(());
+            let all: u64 = samples.iter().map(|sample| u64::from(sample.size)).sum();
+            return if all > self.movie.length {
+                // They lie on each other.
+                Err(MediaError::Unsupported(None))
+            } else {
+                Ok(())
+            };
         };
         let base = TimeBase {
             num: 1,
