@@ -225,6 +225,8 @@ impl From<CutError> for Trouble {
     fn from(error: CutError) -> Trouble {
         let exit = match &error {
             CutError::Source(SourceError::Refused(_) | SourceError::File(..)) => Exit::Source,
+            CutError::Playlist(_) => Exit::BadInput,
+            CutError::Fetch(_) => Exit::Source,
             CutError::Media(error) => match error {
                 MediaError::Unsupported(_)
                 | MediaError::NoVideo

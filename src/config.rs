@@ -69,6 +69,7 @@ pub struct Index {
 pub struct Limits {
     pub max_clip_seconds: u32,
     pub max_segments: usize,
+    pub live_seconds: u32,
     pub body: Bytes,
     pub queue: u32,
     pub idempotency_hours: u32,
@@ -454,6 +455,7 @@ impl Default for Limits {
         Limits {
             max_clip_seconds: 180,
             max_segments: 20,
+            live_seconds: 0,
             body: Bytes(64_000),
             queue: 200,
             idempotency_hours: 24,

@@ -1,33 +1,41 @@
 //! From a recipe to a finished file: source opened, windows fetched, plan made, clip cut and checked. The worker and the command
 //! line both come through here; neither index nor store is known.
 
+mod link;
+mod pieces;
+
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::clip::Failure;
 use crate::config::Settings;
-use crate::media::splice::movie::{self, TopBox};
-use crate::media::window::whole::{MOST_BACK, Whole};
-use crate::media::window::{self, Looked, Window};
+use crate::media::window::{self, Feed, Looked, Window};
 use crate::media::{self, Bench, Engine, Input, Made, MediaError, Planned, Progress, sidecar};
-use crate::recipe::{Recipe, Segment, Source};
+use crate::recipe::{Mode, Recipe, SHORTEST, Segment, Source};
+use crate::seconds::Seconds;
+use crate::source::fetch::{FetchError, Fetcher};
 use crate::source::gate::{Budget, Gate};
-use crate::source::spool::{Spool, SpoolError};
+use crate::source::playlist::{Ending, PlaylistError, Presentation, Wish};
 use crate::source::{self, Opened, Place, SourceError};
+use link::Found;
+use pieces::Reel;
 
 /// The engine and the way out.
 pub struct Tools {
     pub engine: Engine,
     pub gate: Gate,
     budget: Budget,
+    /// So much of what is still being broadcast may be cut from; none of it at zero.
+    live: Seconds,
 }
 
 /// A source with its windows in the work directory.
 pub struct Fetched {
     windows: Vec<Window>,
+    /// What the windows are for: the segments that were asked for, put asunder where the source is.
+    recipe: Recipe,
     /// Bytes that travelled.
     pub bytes: u64,
     pub seconds: f64,
@@ -40,6 +48,10 @@ pub enum CutError {
     Source(#[from] SourceError),
     #[error(transparent)]
     Media(#[from] MediaError),
+    #[error(transparent)]
+    Playlist(#[from] PlaylistError),
+    #[error("a part of the source could not be fetched: {0}")]
+    Fetch(#[from] FetchError),
 }
 
 impl CutError {
@@ -48,6 +60,8 @@ impl CutError {
         match self {
             CutError::Source(error) => error.code(),
             CutError::Media(error) => error.code(),
+            CutError::Playlist(error) => error.code(),
+            CutError::Fetch(error) => error.code(),
         }
     }
 
@@ -56,6 +70,8 @@ impl CutError {
         match self {
             CutError::Source(error) => error.hint(),
             CutError::Media(error) => error.hint(),
+            CutError::Playlist(error) => error.hint(),
+            CutError::Fetch(error) => error.hint(),
         }
     }
 
@@ -114,6 +130,7 @@ impl Tools {
                 connections: settings.egress.max_connections,
                 connect_timeout: Duration::from_secs(settings.egress.connect_seconds),
             },
+            live: Seconds::from_whole(i64::from(settings.limits.live_seconds)),
         }
     }
 
@@ -143,15 +160,10 @@ impl Tools {
     ) -> Result<(Looked, u64), CutError> {
         let opened = self.open(source)?;
         let looked = async {
-            let spooled = spooled(bench, &opened, None).await?;
-            if let Spooled::Here(_, looked) = spooled {
-                return Ok(*looked);
-            }
-            let input = input(&opened);
-            let looked = spooled.blamed(window::look(bench, &input).await)?;
-            looked.with_keyframes(bench, &input).await
+            let film = self.film(bench, &opened, self.engine.max_height).await?;
+            film.look(bench).await
         };
-        let looked = explained(looked.await, &opened)?;
+        let looked = explained(timely(bench, looked).await, &opened)?;
         Ok((looked, opened.bytes()))
     }
 
@@ -162,18 +174,15 @@ impl Tools {
     pub async fn fetch(&self, bench: &Bench<'_>, recipe: &Recipe) -> Result<Fetched, CutError> {
         let began = Instant::now();
         let opened = self.open(&recipe.source)?;
-        let windows = async {
-            let spooled = spooled(bench, &opened, Some(recipe)).await?;
-            if let Spooled::Here(input, looked) = &spooled {
-                return window::fetch(bench, input, looked, recipe).await;
-            }
-            let input = input(&opened);
-            let looked = spooled.blamed(window::look(bench, &input).await)?;
-            spooled.blamed(window::fetch(bench, &input, &looked, recipe).await)
+        let height = recipe.height.unwrap_or(self.engine.max_height);
+        let fetching = async {
+            let mut film = self.film(bench, &opened, height).await?;
+            film.windows(bench, recipe).await
         };
-        let windows = explained(windows.await, &opened)?;
+        let (windows, recipe) = explained(timely(bench, fetching).await, &opened)?;
         Ok(Fetched {
             windows,
+            recipe,
             bytes: opened.bytes(),
             seconds: began.elapsed().as_secs_f64(),
         })
@@ -183,13 +192,8 @@ impl Tools {
     ///
     /// # Errors
     /// When there is nothing to cut.
-    pub async fn plan(
-        &self,
-        bench: &Bench<'_>,
-        fetched: &Fetched,
-        recipe: &Recipe,
-    ) -> Result<Planned, CutError> {
-        Ok(media::plan(bench, &fetched.windows, recipe).await?)
+    pub async fn plan(&self, bench: &Bench<'_>, fetched: &Fetched) -> Result<Planned, CutError> {
+        Ok(media::plan(bench, &fetched.windows, &fetched.recipe).await?)
     }
 
     /// Makes the clip as planned.
@@ -208,134 +212,196 @@ impl Tools {
     fn open(&self, source: &Source) -> Result<Opened, SourceError> {
         source::open(&self.gate, source, self.budget.clone())
     }
-}
 
-fn input(opened: &Opened) -> Input {
-    match &opened.place {
-        Place::File(path) => Input::File(path.clone()),
-        Place::Link { url, proxy } => Input::Link {
-            url: url.clone(),
-            proxy: proxy.clone(),
-        },
-    }
-}
-
-/// What became of fetching by ranges.
-enum Spooled {
-    /// An MP4 in the work directory, as far as it is needed.
-    Here(Input, Box<Looked>),
-    /// The server gives ranges, but this is no MP4 that can be cut in place.
-    Other,
-    /// Nothing is known: ffmpeg reads the source, and says what is wrong if anything is.
-    Nothing,
-}
-
-impl Spooled {
-    /// Lets nobody blame a server that just gave what it was asked for.
-    fn blamed<T>(&self, result: Result<T, MediaError>) -> Result<T, MediaError> {
-        match self {
-            Spooled::Here(..) | Spooled::Other => result.map_err(MediaError::of_what_is_there),
-            Spooled::Nothing => result,
-        }
-    }
-}
-
-/// Fetches an MP4 behind a link by ranges: its index and what some segments need, into a sparse file in the work directory.
-async fn spooled(
-    bench: &Bench<'_>,
-    opened: &Opened,
-    recipe: Option<&Recipe>,
-) -> Result<Spooled, MediaError> {
-    let Place::Link { url, proxy } = &opened.place else {
-        return Ok(Spooled::Nothing);
-    };
-    let path = bench.dir.join("source.mp4");
-    let work = async {
-        let mut spool = Spool::open(url, proxy, &path).await?;
-        if !index_fetched(&mut spool).await? {
-            return Ok(Spooled::Other);
-        }
-        let Some(whole) = Whole::open(&path, bench.engine.max_pixels).await else {
-            return Ok(Spooled::Other);
+    /// Finds out what a source is.
+    async fn film(
+        &self,
+        bench: &Bench<'_>,
+        opened: &Opened,
+        height: u32,
+    ) -> Result<Film, CutError> {
+        let (url, proxy) = match &opened.place {
+            Place::File(path) => {
+                let input = Input::File(path.clone());
+                let looked = window::look(bench, &input).await?;
+                return Ok(Film::of(Reel::Read(input, Box::new(looked))));
+            }
+            Place::Link { url, proxy } => (url, proxy),
         };
-        let looked = Looked::of(whole);
-        if let Some(recipe) = recipe {
-            if !looked.serves(recipe) {
-                return Ok(Spooled::Other);
+        let fetcher = Fetcher::new(proxy, &[], url.host_str().unwrap_or_default())?;
+        let wish = Wish { height };
+        let found = link::find(bench, &fetcher, url, wish, &bench.dir.join("source.mp4")).await?;
+        match found {
+            Found::Presentation(presentation) => self.presented(fetcher, presentation),
+            Found::Tables(spool, looked) => Ok(Film::of(Reel::Tables {
+                spool,
+                looked,
+                link: link_input(url, proxy),
+            })),
+            Found::Page => Err(MediaError::Unsupported(None).into()),
+            Found::Other => {
+                let input = link_input(url, proxy);
+                // The server gave what it was asked for: nobody may blame it.
+                let looked = window::look(bench, &input).await;
+                let looked = looked.map_err(MediaError::of_what_is_there)?;
+                Ok(Film::of(Reel::Read(input, Box::new(looked))))
             }
-            for segment in &recipe.segments {
-                if !stretch_fetched(&mut spool, &looked, *segment).await? {
-                    return Ok(Spooled::Other);
+            Found::Nothing => {
+                let input = link_input(url, proxy);
+                let looked = window::look(bench, &input).await?;
+                Ok(Film::of(Reel::Read(input, Box::new(looked))))
+            }
+        }
+    }
+
+    fn presented(
+        &self,
+        fetcher: Fetcher,
+        mut presentation: Presentation,
+    ) -> Result<Film, CutError> {
+        if presentation.ending == Ending::Live {
+            if self.live == Seconds::ZERO {
+                return Err(PlaylistError::Live.into());
+            }
+            presentation.pictures.newest(self.live);
+            if let Some(sound) = &mut presentation.sound {
+                sound.newest(self.live);
+            }
+        }
+        let sound = presentation.sound.map(|timeline| Reel::Pieces {
+            fetcher: fetcher.clone(),
+            timeline,
+        });
+        Ok(Film {
+            pictures: Reel::Pieces {
+                fetcher,
+                timeline: presentation.pictures,
+            },
+            sound,
+        })
+    }
+}
+
+fn link_input(url: &url::Url, proxy: &str) -> Input {
+    Input::Link {
+        url: url.to_string(),
+        proxy: proxy.to_owned(),
+    }
+}
+
+/// What is cut from: pictures, and sound when it comes apart from them.
+struct Film {
+    pictures: Reel,
+    sound: Option<Reel>,
+}
+
+impl Film {
+    fn of(pictures: Reel) -> Film {
+        Film {
+            pictures,
+            sound: None,
+        }
+    }
+
+    async fn look(&self, bench: &Bench<'_>) -> Result<Looked, CutError> {
+        let mut looked = self.pictures.look(bench).await?;
+        if let Some(sound) = &self.sound {
+            looked.probe.audio = Some(sound.hear(bench).await?.audio);
+        }
+        Ok(looked)
+    }
+
+    /// The windows, and the recipe with one segment for each of them.
+    async fn windows(
+        &mut self,
+        bench: &Bench<'_>,
+        recipe: &Recipe,
+    ) -> Result<(Vec<Window>, Recipe), CutError> {
+        if self.sound.is_none()
+            && let Some(windows) = self.pictures.windows(bench, recipe).await?
+        {
+            return Ok((windows, recipe.clone()));
+        }
+        let mut recipe = recipe.clone();
+        let asked = recipe.segments.len();
+        recipe.segments = recipe
+            .segments
+            .iter()
+            .flat_map(|segment| self.asunder(*segment))
+            .collect();
+        // Parts can only be joined by cutting exactly.
+        if recipe.segments.len() > asked {
+            recipe.mode = Mode::Exact;
+        }
+        let mut windows: Vec<Window> = Vec::new();
+        for (number, segment) in recipe.segments.iter().enumerate() {
+            let (input, probe) = self.pictures.seen(bench, *segment, number).await?;
+            let sound = match &mut self.sound {
+                Some(reel) if !recipe.mute => {
+                    reel.heard(bench, *segment, number, probe.zero_at).await?
                 }
+                Some(_) | None => None,
+            };
+            let feed = Feed {
+                pictures: (&input, &probe),
+                sound: sound.as_ref().map(|(input, sound)| (input, sound)),
+                ticks: windows.first().map(|first| first.video.time_base),
+            };
+            windows.push(window::fetch_one(bench, &feed, *segment, number).await?);
+        }
+        Ok((windows, recipe))
+    }
+
+    /// A segment in parts that lie in one run each. What would be shorter than a clip may be stays with its neighbour.
+    fn asunder(&self, segment: Segment) -> Vec<Segment> {
+        let mut breaks: Vec<Seconds> = [Some(&self.pictures), self.sound.as_ref()]
+            .into_iter()
+            .flatten()
+            .flat_map(|reel| reel.breaks(segment))
+            .collect();
+        breaks.sort_unstable();
+        let mut parts = Vec::new();
+        let mut start = segment.start;
+        for place in breaks {
+            // Two renditions rarely break at the very same moment.
+            if place - start >= SHORTEST && segment.end - place >= SHORTEST {
+                parts.push(Segment { start, end: place });
+                start = place;
             }
         }
-        Ok::<_, SpoolError>(Spooled::Here(Input::File(path.clone()), Box::new(looked)))
-    };
-    let spooled = tokio::select! {
-        spooled = tokio::time::timeout(bench.engine.fetch_deadline, work) => spooled,
-        () = bench.stop.cancelled() => return Err(MediaError::Stopped),
-    };
-    match spooled {
-        Ok(Ok(here @ Spooled::Here(..))) => Ok(here),
-        Ok(Err(SpoolError::Io(error))) if error.kind() == std::io::ErrorKind::StorageFull => {
-            Err(MediaError::NoSpace)
+        parts.push(Segment {
+            start,
+            end: segment.end,
+        });
+        parts
+    }
+}
+
+/// Lets nothing take longer than fetching may, or go on when nobody waits.
+async fn timely<T>(
+    bench: &Bench<'_>,
+    work: impl Future<Output = Result<T, CutError>>,
+) -> Result<T, CutError> {
+    // A sidecar that is asked to stop needs a moment.
+    const GRACE: Duration = Duration::from_millis(600);
+    tokio::pin!(work);
+    tokio::select! {
+        done = tokio::time::timeout(bench.engine.fetch_deadline, &mut work) => {
+            done.unwrap_or(Err(MediaError::Timeout.into()))
         }
-        Err(_) => Err(MediaError::Timeout),
-        Ok(other) => {
-            // It may hold much already.
-            let _ = tokio::fs::remove_file(&path).await;
-            Ok(other.unwrap_or(Spooled::Nothing))
+        () = bench.stop.cancelled() => {
+            let _ = tokio::time::timeout(GRACE, work).await;
+            Err(MediaError::Stopped.into())
         }
     }
 }
 
-/// Fetches what a segment needs; false when that cannot be told.
-async fn stretch_fetched(
-    spool: &mut Spool,
-    looked: &Looked,
-    segment: Segment,
-) -> Result<bool, SpoolError> {
-    let Some(whole) = &looked.whole else {
-        return Ok(false);
-    };
-    for back in 0..MOST_BACK {
-        let own = Arc::clone(whole);
-        let extents = tokio::task::spawn_blocking(move || own.extents(segment, back));
-        let extents = extents.await.map_err(std::io::Error::other)?;
-        spool.want(extents.into_iter()).await?;
-        let own = Arc::clone(whole);
-        let begins = tokio::task::spawn_blocking(move || own.begins_whole(segment, back));
-        if begins.await.map_err(std::io::Error::other)?? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Fetches the index of an MP4, wherever in the file it is; whether there is one.
-async fn index_fetched(spool: &mut Spool) -> Result<bool, SpoolError> {
-    const MOST_BOXES: usize = 16;
-    let mut start = 0_u64;
-    for _ in 0..MOST_BOXES {
-        let head = start..start.saturating_add(movie::BOX_HEAD);
-        spool.want(std::iter::once(head.clone())).await?;
-        match movie::top_box(&spool.read(head)?, start, spool.length()) {
-            TopBox::Index { end } if end - start <= movie::MOST_INDEX => {
-                spool.want(std::iter::once(start..end)).await?;
-                return Ok(true);
-            }
-            TopBox::Other { end } => start = end,
-            TopBox::Index { .. } | TopBox::Unreadable => return Ok(false),
-        }
-    }
-    Ok(false)
-}
-
-/// What the gate refused explains what ffmpeg could not read.
-fn explained<T>(result: Result<T, MediaError>, opened: &Opened) -> Result<T, CutError> {
+/// What the gate refused explains what could not be read.
+fn explained<T>(result: Result<T, CutError>, opened: &Opened) -> Result<T, CutError> {
     result.map_err(|error| match (error, opened.refusal()) {
-        (MediaError::Stopped, _) => MediaError::Stopped.into(),
+        (CutError::Media(MediaError::Stopped), _) => MediaError::Stopped.into(),
+        (CutError::Fetch(FetchError::Io(error)), None) => MediaError::from(error).into(),
         (_, Some(refusal)) => SourceError::Refused(refusal).into(),
-        (error, None) => error.into(),
+        (error, None) => error,
     })
 }

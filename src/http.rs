@@ -55,7 +55,7 @@ fn get_or_head() -> Route {
 }
 
 /// Every route there is. Longer paths come before those that would swallow them.
-pub const ROUTES: [Entry; 20] = [
+pub const ROUTES: &[Entry] = &[
     api("POST", "/api/clips", || web::post().to(clips::submit)),
     api("GET", "/api/clips", || web::get().to(clips::list)),
     api("GET", "/api/clips/{id}/events", || {

@@ -1,9 +1,14 @@
 //! Where video comes from: a recipe's source opened, with the one way by which it may be reached. It never decodes.
 
+pub mod fetch;
 pub mod gate;
+pub mod playlist;
+pub mod sniff;
 pub mod spool;
 
 use std::path::PathBuf;
+
+use url::Url;
 
 use crate::recipe::Source;
 use gate::{Budget, Gate, Lease, Refusal};
@@ -20,7 +25,7 @@ pub enum Place {
     File(PathBuf),
     /// A link and the proxy that leads to it.
     Link {
-        url: String,
+        url: Url,
         proxy: String,
     },
 }
@@ -103,7 +108,7 @@ pub fn open(gate: &Gate, source: &Source, budget: Budget) -> Result<Opened, Sour
             gate.policy().judge_url(url)?;
             let lease = gate.lease(budget);
             let place = Place::Link {
-                url: url.to_string(),
+                url: url.clone(),
                 proxy: lease.proxy_url(),
             };
             Ok(Opened {

@@ -145,7 +145,7 @@ async fn make(
     let bench = app.tools.bench(&dir, stop, progress);
     let fetched = app.tools.fetch(&bench, &clip.recipe).await?;
     advance(app, id, State::Fetching, State::Cutting).await?;
-    let planned = app.tools.plan(&bench, &fetched, &clip.recipe).await?;
+    let planned = app.tools.plan(&bench, &fetched).await?;
     expect(app, clip, &planned, fetched.seconds).await?;
     let made = app.tools.make(&bench, planned, &clip.recipe).await?;
     let footprint = footprint(&dir).await;

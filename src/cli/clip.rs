@@ -109,7 +109,7 @@ pub(super) fn run(clip: Clip) -> Result<Exit, Trouble> {
         let bench = tools.bench(&dir, &stop, &progress);
         let work = async {
             let fetched = tools.fetch(&bench, &recipe).await?;
-            let planned = tools.plan(&bench, &fetched, &recipe).await?;
+            let planned = tools.plan(&bench, &fetched).await?;
             let made = tools.make(&bench, planned, &recipe).await?;
             Ok::<_, Trouble>((made, fetched.bytes, fetched.seconds))
         };

@@ -49,7 +49,7 @@ pub struct ProblemBody {
 }
 
 /// Every code that an answer or a failed clip may carry, with the status it is answered with; 0 marks codes of failed clips only.
-pub const CODES: [(&str, u16); 63] = [
+pub const CODES: &[(&str, u16)] = &[
     ("json_invalid", 400),
     ("json_unknown_field", 400),
     ("field_type", 400),
@@ -102,6 +102,8 @@ pub const CODES: [(&str, u16); 63] = [
     ("source_timeout", 0),
     ("source_truncated", 0),
     ("source_damaged", 0),
+    ("source_live", 0),
+    ("source_protected", 0),
     ("source_too_many_requests", 0),
     ("time_range", 0),
     ("clip_empty", 0),

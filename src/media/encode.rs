@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::plan::{Piece, Plan};
-use super::probe::{self, Light, Scan, Video};
+use super::probe::{self, Light, Probe, Scan, Video};
 use super::sidecar::{self, arguments};
 use super::window::Window;
 use super::{Bench, Input, MediaError, Phase};
@@ -41,11 +41,7 @@ pub async fn encode(
         .min(engine.max_height.max(16));
     list.extend(arguments([
         &"-filter_complex",
-        &graph(
-            windows,
-            plan,
-            &look(&window.probe.video, window.probe.shown_height(), height),
-        ),
+        &graph(windows, plan, height),
         &"-map",
         &"[v]",
     ]));
@@ -120,24 +116,45 @@ fn lasting(plan: &Plan) -> String {
 
 /// The filter graph: each window's picture and sound trimmed and moved to its place in the clip, then joined. Everything in it is a
 /// number of ours; nothing a visitor wrote gets in.
-fn graph(windows: &[Window], plan: &Plan, look: &str) -> String {
+fn graph(windows: &[Window], plan: &Plan, most: u32) -> String {
     let mut graph = String::new();
     let mut offset = 0;
+    let looks: Vec<String> = windows
+        .iter()
+        .map(|window| look(&window.probe.video, window.probe.shown_height(), most))
+        .collect();
+    // One look does for all when they are alike; else each gets its own, and the size of the first.
+    let alike = windows
+        .windows(2)
+        .all(|pair| same_look(&pair[0].probe, &pair[1].probe));
+    let shared = looks
+        .first()
+        .filter(|_| alike)
+        .cloned()
+        .unwrap_or_else(|| "null".to_owned());
+    let fit = windows
+        .first()
+        .map(|first| fitted(&first.probe, most))
+        .unwrap_or_default();
     for (number, piece) in plan.pieces.iter().enumerate() {
         let (first, last) = (piece.first(), piece.last());
+        let own = match looks.get(number).filter(|_| !alike) {
+            Some(look) => format!(",{look},{fit}"),
+            None => String::new(),
+        };
         graph.push_str(&format!(
-            "[{number}:v:0]trim=start_pts={first}:end_pts={},setpts=PTS-{first}+{offset}[v{number}];",
+            "[{number}:v:0]trim=start_pts={first}:end_pts={},setpts=PTS-{first}+{offset}{own}[v{number}];",
             last + 1
         ));
         offset += piece.length();
     }
     let count = windows.len();
     if count == 1 {
-        graph.push_str(&format!("[v0]{look}[v]"));
+        graph.push_str(&format!("[v0]{shared}[v]"));
     } else {
         // Frames already carry their final times, so that sorting them is joining them; `concat` would invent durations instead.
         let inputs: String = (0..count).map(|number| format!("[v{number}]")).collect();
-        graph.push_str(&format!("{inputs}interleave=nb_inputs={count},{look}[v]"));
+        graph.push_str(&format!("{inputs}interleave=nb_inputs={count},{shared}[v]"));
     }
     if plan.sound {
         graph.push(';');
@@ -210,6 +227,40 @@ zscale=transfer=bt709:matrix=bt709:range=tv,"
         }
     };
     format!("{fields}{size}{light}format=yuv420p")
+}
+
+/// Whether pictures of two windows can go through one filter.
+fn same_look(one: &Probe, other: &Probe) -> bool {
+    let of = |probe: &Probe| {
+        let video = &probe.video;
+        (
+            video.width,
+            video.height,
+            video.rotation,
+            video.scan,
+            video.light,
+        )
+    };
+    of(one) == of(other)
+}
+
+/// Pictures of any size in the frame that those of `first` have, whole, with black beside them where they do not fill it.
+fn fitted(first: &Probe, most: u32) -> String {
+    let (width, height) = match first.video.rotation {
+        90 | 270 => (first.video.height, first.video.width),
+        _ => (first.video.width, first.video.height),
+    };
+    let (width, height) = if height > most {
+        let even = most & !1;
+        let scaled = u64::from(width) * u64::from(even) / u64::from(height.max(1));
+        (u32::try_from(scaled).unwrap_or(width) & !1, even)
+    } else {
+        (width & !1, height & !1)
+    };
+    format!(
+        "scale={width}:{height}:force_original_aspect_ratio=decrease:force_divisible_by=2:flags=bicubic,\
+pad={width}:{height}:(ow-iw)/2:(oh-ih)/2,setsar=1"
+    )
 }
 
 /// Sound as every player takes it: AAC, at most stereo, at a rate that MP4 players know.

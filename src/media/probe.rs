@@ -15,10 +15,22 @@ pub struct Probe {
     pub container: String,
     /// What the container says; unknown for some live recordings.
     pub duration: Option<Seconds>,
-    /// The time that counts as zero for people: see [`Probe::zero`].
+    /// The first timestamp.
     pub start: Seconds,
+    /// The timestamp that counts as zero for people, when somebody knows it better than the container: see [`Probe::zero`].
+    pub zero_at: Option<Seconds>,
     pub video: Video,
     pub audio: Option<Audio>,
+}
+
+/// A source of sound alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sound {
+    pub container: String,
+    pub start: Seconds,
+    pub duration: Option<Seconds>,
+    pub zero_at: Option<Seconds>,
+    pub audio: Audio,
 }
 
 /// The chosen video stream.
@@ -90,18 +102,32 @@ impl TimeBase {
     }
 }
 
+/// The timestamp that people call 0, by container.
+fn zero(container: &str, start: Seconds) -> Seconds {
+    let counts_from_zero = ["mp4", "matroska"]
+        .iter()
+        .any(|name| container.contains(name));
+    if counts_from_zero {
+        Seconds::ZERO
+    } else {
+        start
+    }
+}
+
+impl Sound {
+    /// As [`Probe::zero`].
+    pub fn zero(&self) -> Seconds {
+        self.zero_at
+            .unwrap_or_else(|| zero(&self.container, self.start))
+    }
+}
+
 impl Probe {
     /// The timestamp that people call 0. Files with an index (MP4, MOV, Matroska) count from timestamp 0 and players keep that;
     /// streams cut out of something longer (MPEG-TS, FLV, AVI, Ogg) begin anywhere and are shown from their first picture or sound.
     pub fn zero(&self) -> Seconds {
-        let counts_from_zero = ["mp4", "matroska"]
-            .iter()
-            .any(|name| self.container.contains(name));
-        if counts_from_zero {
-            Seconds::ZERO
-        } else {
-            self.start
-        }
+        self.zero_at
+            .unwrap_or_else(|| zero(&self.container, self.start))
     }
 
     /// Height of the picture as shown.
@@ -165,12 +191,23 @@ pub fn input_arguments(input: &Input, max_pixels: u64) -> Vec<OsString> {
 /// # Errors
 /// When it cannot be reached or read, or has no video.
 pub async fn probe(bench: &Bench<'_>, input: &Input) -> Result<Probe, MediaError> {
+    parse(&printed(bench, input).await?)
+}
+
+/// Probes a source of sound.
+///
+/// # Errors
+/// When it cannot be reached or read, or has no sound.
+pub async fn sound(bench: &Bench<'_>, input: &Input) -> Result<Sound, MediaError> {
+    parse_sound(&printed(bench, input).await?)
+}
+
+async fn printed(bench: &Bench<'_>, input: &Input) -> Result<Vec<u8>, MediaError> {
     let mut list = arguments([&"-show_entries", &ENTRIES, &"-of", &"json"]);
     list.extend(input_arguments(input, bench.engine.max_pixels));
-    let printed = sidecar::ffprobe(bench.job(bench.engine.probe_deadline).reaching(input), list)
+    sidecar::ffprobe(bench.job(bench.engine.probe_deadline).reaching(input), list)
         .await
-        .map_err(|error| MediaError::from_sidecar(error, Phase::Reading))?;
-    parse(&printed)
+        .map_err(|error| MediaError::from_sidecar(error, Phase::Reading))
 }
 
 /// Reads ffprobe's JSON.
@@ -189,41 +226,24 @@ pub fn parse(printed: &[u8]) -> Result<Probe, MediaError> {
         .collect();
     pictures.sort_by_key(|stream| std::cmp::Reverse(stream.disposition.default));
     let video = pictures.first().ok_or(MediaError::NoVideo)?;
-    let mut sounds: Vec<&RawStream> = raw
-        .streams
-        .iter()
-        .filter(|stream| stream.kind.as_deref() == Some("audio") && stream.codec.is_some())
-        .collect();
-    sounds.sort_by_key(|stream| std::cmp::Reverse(stream.disposition.default));
-    let audio = sounds.first().and_then(|stream| {
-        Some(Audio {
-            index: stream.index,
-            codec: stream.codec.clone()?,
-            channels: stream.channels.filter(|channels| *channels > 0)?,
-            rate: stream
-                .rate
-                .as_ref()?
-                .parse()
-                .ok()
-                .filter(|rate| *rate > 0)?,
-        })
-    });
+    let audio = raw.audio();
     let (width, height) = match (video.width, video.height) {
         (Some(width @ 2..), Some(height @ 2..)) => (width, height),
         _ => return Err(MediaError::Unsupported(None)),
     };
-    let format = raw.format.unwrap_or_default();
-    let number = |text: &Option<String>| {
-        text.as_ref()
-            .and_then(|text| text.parse::<f64>().ok())
-            .and_then(|number| Seconds::from_f64(number).ok())
-    };
+    let format = raw.format.as_ref();
     Ok(Probe {
-        container: format.name.unwrap_or_default(),
-        duration: number(&format.duration)
+        container: format
+            .and_then(|format| format.name.clone())
+            .unwrap_or_default(),
+        duration: format
+            .and_then(|format| number(&format.duration))
             .or_else(|| number(&video.duration))
             .filter(|duration| *duration > Seconds::ZERO),
-        start: number(&format.start).unwrap_or_default(),
+        start: format
+            .and_then(|format| number(&format.start))
+            .unwrap_or_default(),
+        zero_at: None,
         video: Video {
             index: video.index,
             codec: video.codec.clone().ok_or(MediaError::Unsupported(None))?,
@@ -250,6 +270,31 @@ pub fn parse(printed: &[u8]) -> Result<Probe, MediaError> {
     })
 }
 
+/// Reads ffprobe's JSON of a source of sound.
+///
+/// # Errors
+/// `source_unsupported` when it is not what ffprobe prints, or has no sound.
+pub fn parse_sound(printed: &[u8]) -> Result<Sound, MediaError> {
+    let raw: Raw = serde_json::from_slice(printed).map_err(|_| MediaError::Unsupported(None))?;
+    let format = raw.format.as_ref();
+    Ok(Sound {
+        audio: raw.audio().ok_or(MediaError::Unsupported(None))?,
+        container: format
+            .and_then(|format| format.name.clone())
+            .unwrap_or_default(),
+        duration: format.and_then(|format| number(&format.duration)),
+        start: format
+            .and_then(|format| number(&format.start))
+            .unwrap_or_default(),
+        zero_at: None,
+    })
+}
+
+fn number(text: &Option<String>) -> Option<Seconds> {
+    let number = text.as_ref()?.parse::<f64>().ok()?;
+    Seconds::from_f64(number).ok()
+}
+
 /// A `num/den` that is a usable time base.
 pub fn time_base(text: &str) -> Option<TimeBase> {
     let (num, den) = text.split_once('/')?;
@@ -269,6 +314,30 @@ struct Raw {
     #[serde(default)]
     streams: Vec<RawStream>,
     format: Option<RawFormat>,
+}
+
+impl Raw {
+    /// The sound that people hear unless they choose another.
+    fn audio(&self) -> Option<Audio> {
+        let mut sounds: Vec<&RawStream> = self
+            .streams
+            .iter()
+            .filter(|stream| stream.kind.as_deref() == Some("audio") && stream.codec.is_some())
+            .collect();
+        sounds.sort_by_key(|stream| std::cmp::Reverse(stream.disposition.default));
+        let stream = sounds.first()?;
+        Some(Audio {
+            index: stream.index,
+            codec: stream.codec.clone()?,
+            channels: stream.channels.filter(|channels| *channels > 0)?,
+            rate: stream
+                .rate
+                .as_ref()?
+                .parse()
+                .ok()
+                .filter(|rate| *rate > 0)?,
+        })
+    }
 }
 
 #[derive(Default, Deserialize)]

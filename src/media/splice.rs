@@ -7,6 +7,7 @@ pub mod boxes;
 pub mod join;
 pub mod movie;
 pub mod nal;
+pub mod sidx;
 mod stretch;
 mod tracks;
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::packets::{self, Track};
-use super::probe::{self, Probe};
+use super::probe::{self, Probe, TimeBase};
 use super::splice::bitstream::{Bitstream, Unfit};
 use super::splice::movie::{self, Movie};
 use super::{Bench, Input, MediaError};
@@ -201,7 +201,12 @@ pub async fn fetch(
     }
     let mut windows = Vec::new();
     for (number, segment) in recipe.segments.iter().enumerate() {
-        let window = copied::fetch(bench, input, probe, *segment, number).await;
+        let feed = Feed {
+            pictures: (input, probe),
+            sound: None,
+            ticks: None,
+        };
+        let window = copied::fetch(bench, &feed, *segment, number).await;
         windows.push(match input {
             Input::File(_) => window.map_err(MediaError::of_what_is_there)?,
             Input::Link { .. } => window?,
@@ -211,6 +216,29 @@ pub async fn fetch(
             .send_replace(0.1 * (number + 1) as f64 / recipe.segments.len() as f64);
     }
     Ok(windows)
+}
+
+/// Where a copied window comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Feed<'a> {
+    pub pictures: (&'a Input, &'a Probe),
+    /// When it is not beside the pictures.
+    pub sound: Option<(&'a Input, &'a probe::Sound)>,
+    /// The ticks that the pictures of the windows before it have: those of one clip count in one.
+    pub ticks: Option<TimeBase>,
+}
+
+/// Copies the window of one segment into the work directory as number `number`.
+///
+/// # Errors
+/// As [`fetch`].
+pub async fn fetch_one(
+    bench: &Bench<'_>,
+    feed: &Feed<'_>,
+    segment: Segment,
+    number: usize,
+) -> Result<Window, MediaError> {
+    copied::fetch(bench, feed, segment, number).await
 }
 
 /// How long the source is, as people count, when its container says so.

@@ -7,21 +7,56 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, LAST_MODIFIED, RANGE};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Proxy, Response, StatusCode, Url};
+use reqwest::header::{CONTENT_RANGE, ETAG, LAST_MODIFIED};
+use reqwest::{Response, StatusCode, Url};
+
+use super::fetch::{self, FetchError, Fetcher};
+use super::playlist::Part;
+
+/// How a link begins.
+#[derive(Debug)]
+pub enum Start {
+    Ranges(Spool),
+    /// The server gives all or nothing.
+    Plain(Plain),
+}
+
+/// An answer of which only the beginning was read.
+#[derive(Debug)]
+pub struct Plain {
+    /// Where it really came from.
+    pub url: Url,
+    pub status: StatusCode,
+    pub content_type: String,
+    pub head: Vec<u8>,
+    answer: Response,
+}
+
+impl Plain {
+    /// All of it, when that is not more than `most` bytes.
+    ///
+    /// # Errors
+    /// When it is larger or breaks off.
+    pub async fn whole(self, most: u64) -> Result<Vec<u8>, FetchError> {
+        let part = Part {
+            url: self.url,
+            range: None,
+        };
+        fetch::rest(self.head, self.answer, &part, most).await
+    }
+}
 
 /// The part of a source that is here.
 #[derive(Debug)]
 pub struct Spool {
-    client: Client,
+    fetcher: Fetcher,
     /// Where the first answer really came from.
     url: Url,
     file: Arc<File>,
     path: PathBuf,
     length: u64,
+    content_type: String,
     /// What the server calls this version of the file.
     version: Option<String>,
     /// What is here: rising, apart from each other.
@@ -37,6 +72,8 @@ pub enum SpoolError {
     Changed,
     #[error("what is wanted lies in too many places")]
     Scattered,
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     #[error("the request failed")]
     Request(#[from] reqwest::Error),
     #[error("the bytes could not be written")]
@@ -45,42 +82,38 @@ pub enum SpoolError {
 
 /// The first request takes so much: small files and most indexes in front are there at once.
 const FIRST: u64 = 64 * 1024;
-/// A server that is silent for so long will stay so.
-const SILENCE: Duration = Duration::from_secs(20);
-const MOST_REDIRECTS: usize = 5;
 /// One wish costs at most so many requests; a file that is scattered more than that is read as a whole.
 const MOST_PIECES: usize = 64;
 /// What lies closer together than this is fetched in one piece: a request costs about as much.
 const APART: u64 = 64 * 1024;
 
 impl Spool {
-    /// Asks for the beginning of a file and keeps it at `path`.
+    /// Asks for the beginning of a file and, when there are ranges of it, keeps it at `path`.
     ///
     /// # Errors
-    /// When the server cannot be reached through the proxy or does not give ranges.
-    pub async fn open(url: &str, proxy: &str, path: &Path) -> Result<Spool, SpoolError> {
-        // The first to ask decides; that it was decided already is fine.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .proxy(Proxy::all(proxy)?)
-            .user_agent(concat!("meme-maker/", env!("CARGO_PKG_VERSION")))
-            .read_timeout(SILENCE)
-            // Where a link leads is nobody's business but its server's.
-            .referer(false)
-            .redirect(Policy::limited(MOST_REDIRECTS))
-            // Each request is judged by itself.
-            .pool_max_idle_per_host(0)
-            .build()?;
-        let answer = client
-            .get(url)
-            .header(RANGE, format!("bytes=0-{}", FIRST - 1))
-            .header(ACCEPT_ENCODING, "identity")
-            .send()
-            .await?;
-        let said = Said::of(&answer)?;
-        if said.range.start != 0 || said.range.end > FIRST {
-            return Err(SpoolError::NoRanges);
-        }
+    /// When the server cannot be reached, or the file not be written.
+    pub async fn open(fetcher: &Fetcher, url: &Url, path: &Path) -> Result<Start, SpoolError> {
+        let mut answer = fetcher.ask(url, Some(0..FIRST)).await?;
+        let content_type = fetch::content_type(&answer);
+        let said = Said::of(&answer);
+        let Some(said) = said
+            .ok()
+            .filter(|said| said.range.start == 0 && said.range.end <= FIRST)
+        else {
+            let mut head = Vec::new();
+            while (head.len() as u64) < FIRST
+                && let Some(bytes) = answer.chunk().await?
+            {
+                head.extend_from_slice(&bytes);
+            }
+            return Ok(Start::Plain(Plain {
+                url: answer.url().clone(),
+                status: answer.status(),
+                content_type,
+                head,
+                answer,
+            }));
+        };
         let file = File::options()
             .read(true)
             .write(true)
@@ -89,16 +122,35 @@ impl Spool {
             .open(path)?;
         file.set_len(said.length)?;
         let mut spool = Spool {
-            client,
+            fetcher: fetcher.clone(),
             url: answer.url().clone(),
             file: Arc::new(file),
             path: path.to_owned(),
             length: said.length,
+            content_type,
             version: said.version.clone(),
             here: Vec::new(),
         };
         spool.take(answer, said.range).await?;
-        Ok(spool)
+        Ok(Start::Ranges(spool))
+    }
+
+    /// Where the first answer really came from.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// What the server calls it, without parameters.
+    pub fn content_type(&self) -> &str {
+        &self.content_type
+    }
+
+    /// The beginning of the file, as far as it was asked for first.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn head(&self) -> Result<Vec<u8>, SpoolError> {
+        self.read(0..FIRST)
     }
 
     /// Where the file is.
@@ -124,13 +176,7 @@ impl Spool {
             return Err(SpoolError::Scattered);
         }
         for range in missing {
-            let answer = self
-                .client
-                .get(self.url.clone())
-                .header(RANGE, format!("bytes={}-{}", range.start, range.end - 1))
-                .header(ACCEPT_ENCODING, "identity")
-                .send()
-                .await?;
+            let answer = self.fetcher.ask(&self.url, Some(range.clone())).await?;
             let said = Said::of(&answer)?;
             if said.length != self.length || said.version != self.version {
                 return Err(SpoolError::Changed);

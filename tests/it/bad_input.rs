@@ -359,6 +359,6 @@ fn a_playlist_without_end_is_not_listened_to() {
             head: b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n".to_vec(),
             again: line.repeat(400),
         },
-        Code("source_unsupported"),
+        Code("source_too_large"),
     )]);
 }

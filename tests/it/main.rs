@@ -17,6 +17,7 @@ mod files;
 mod house;
 mod nginx;
 mod pages;
+mod playlists;
 mod random;
 mod refusals;
 mod shutdown;

@@ -5,6 +5,7 @@ pub mod media;
 pub mod nginx;
 pub mod origin;
 pub mod page;
+pub mod pieces;
 pub mod proof;
 pub mod service;
 pub mod tree;

@@ -110,7 +110,8 @@ pub(super) fn splice_pieces(
             Ok(bitstream) => bitstream,
             Err(unfit) => return Ok(Err(unfit)),
         };
-        if window.video.time_base.num != 1 {
+        let base = windows.first().map(|first| first.video.time_base);
+        if window.video.time_base.num != 1 || base != Some(window.video.time_base) {
             return Ok(Err("ticks"));
         }
         if stream.is_some_and(|other| other.configuration != bitstream.configuration) {

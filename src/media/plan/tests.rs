@@ -47,6 +47,7 @@ fn window(start: f64, end: f64) -> Window {
             container: "mov,mp4".into(),
             duration: Some(Seconds::from_whole(10)),
             start: Seconds::ZERO,
+            zero_at: None,
             video: Video {
                 index: 0,
                 codec: "h264".into(),

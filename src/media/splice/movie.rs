@@ -91,6 +91,16 @@ pub fn top_box(head: &[u8], start: u64, length: u64) -> TopBox {
     }
 }
 
+/// Where the index of fragments lies that begins at `start`, told from its first bytes; none when another box begins there.
+pub fn segment_index(head: &[u8], start: u64, length: u64) -> Option<Range<u64>> {
+    let mut bytes = head;
+    let header = Option::<Header>::read_from(&mut bytes).ok()??;
+    let body = start + (head.len() - bytes.len()) as u64;
+    let end = body.checked_add(header.size? as u64)?;
+    let is_one = header.kind == FourCC::new(b"sidx") && end <= length;
+    (is_one && end - start <= MOST_INDEX).then_some(start..end)
+}
+
 impl Movie {
     /// Reads all boxes that say where samples are.
     ///

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Reach, Samples, Window, whole_enough};
+use super::{Feed, Reach, Samples, Window, whole_enough};
 use crate::media::packets;
-use crate::media::probe::Probe;
+use crate::media::probe::{Audio, Probe};
 use crate::media::sidecar::{self, arguments};
 use crate::media::splice::bitstream;
 use crate::media::splice::movie::Movie;
@@ -26,13 +26,13 @@ const BACK: [i64; 5] = [1, 6, 20, 60, 240];
 /// When the source cannot be read, the segment lies outside of it, or the disk is full.
 pub async fn fetch(
     bench: &Bench<'_>,
-    input: &Input,
-    probe: &Probe,
+    feed: &Feed<'_>,
     segment: Segment,
     number: usize,
 ) -> Result<Window, MediaError> {
+    let probe = feed.pictures.1;
     let shift = OFFSET + probe.zero();
-    let container = container(probe);
+    let container = container(feed);
     let path = bench
         .dir
         .join(format!("window-{number}.{}", container.extension));
@@ -42,8 +42,7 @@ pub async fn fetch(
         let from_start = segment.start + probe.zero() - back <= probe.start;
         copy(
             bench,
-            input,
-            probe,
+            feed,
             segment,
             (!from_start).then_some(back),
             &container,
@@ -60,7 +59,10 @@ pub async fn fetch(
         let mut window = Window {
             path: path.clone(),
             segment,
-            probe: probe.clone(),
+            probe: Probe {
+                audio: audio(feed).cloned(),
+                ..probe.clone()
+            },
             video,
             audio: table.audio,
             shift,
@@ -151,23 +153,26 @@ async fn inspect(window: &mut Window) -> Result<(), MediaError> {
 
 async fn copy(
     bench: &Bench<'_>,
-    input: &Input,
-    probe: &Probe,
+    feed: &Feed<'_>,
     segment: Segment,
     back: Option<Seconds>,
     container: &Container,
     path: &std::path::Path,
 ) -> Result<(), MediaError> {
-    let mut list = arguments([&"-copyts", &"-rw_timeout", &"20000000"]);
-    if matches!(input, Input::File(_)) {
-        list.truncate(1);
+    let (input, probe) = feed.pictures;
+    let mut list = arguments([&"-copyts"]);
+    // ffmpeg adds the container's start time to -ss.
+    let seek = |zero: Seconds, start: Seconds| back.map(|back| segment.start + zero - back - start);
+    list.extend(reading(bench, input, seek(probe.zero(), probe.start)));
+    if let Some((input, sound)) = feed.sound {
+        // Both count from the same moment, whatever their timestamps say.
+        let moved = probe.zero() - sound.zero();
+        if moved != Seconds::ZERO {
+            list.extend(arguments([&"-itsoffset", &moved.to_string()]));
+        }
+        let from = seek(sound.zero(), sound.start).filter(|from| *from > Seconds::ZERO);
+        list.extend(reading(bench, input, from));
     }
-    if let Some(back) = back {
-        // ffmpeg adds the container's start time to -ss.
-        let seek = segment.start + probe.zero() - back - probe.start;
-        list.extend(arguments([&"-ss", &seek.to_string()]));
-    }
-    list.extend(probe::input_arguments(input, bench.engine.max_pixels));
     let until = segment.end + probe.zero() + REORDER;
     list.extend(arguments([
         &"-to",
@@ -175,8 +180,9 @@ async fn copy(
         &"-map",
         &format!("0:{}", probe.video.index),
     ]));
-    if let Some(audio) = &probe.audio {
-        list.extend(arguments([&"-map", &format!("0:{}", audio.index)]));
+    let number = usize::from(feed.sound.is_some());
+    if let Some(audio) = audio(feed) {
+        list.extend(arguments([&"-map", &format!("{number}:{}", audio.index)]));
         if audio.codec == "aac" {
             // From transport streams; leaves AAC that has its header in the container alone.
             list.extend(arguments([&"-bsf:a", &"aac_adtstoasc"]));
@@ -202,6 +208,15 @@ async fn copy(
         // FLAC in MP4 is a standard by now.
         list.extend(arguments([&"-strict", &"experimental"]));
     }
+    if let Some(ticks) = feed
+        .ticks
+        .filter(|ticks| container.muxer != "matroska" && ticks.num == 1)
+    {
+        list.extend(arguments([
+            &"-video_track_timescale",
+            &ticks.den.to_string(),
+        ]));
+    }
     if container.muxer != "matroska" {
         // With frag_discont and without an edit list the fragments carry the timestamps as they are.
         list.extend(arguments([
@@ -212,14 +227,39 @@ async fn copy(
         ]));
     }
     list.push(sidecar::file(path));
+    let reached = match (input, feed.sound) {
+        (Input::File(_), Some((sound, _))) => sound,
+        _ => input,
+    };
     sidecar::ffmpeg(
-        bench.job(bench.engine.fetch_deadline).reaching(input),
+        bench.job(bench.engine.fetch_deadline).reaching(reached),
         list,
         |_| {},
     )
     .await
     .map_err(|error| MediaError::from_sidecar(error, Phase::Reading))?;
     Ok(())
+}
+
+/// The options for one input and the input itself, from `seek` on.
+fn reading(bench: &Bench<'_>, input: &Input, seek: Option<Seconds>) -> Vec<std::ffi::OsString> {
+    let mut list = match input {
+        Input::File(_) => Vec::new(),
+        Input::Link { .. } => arguments([&"-rw_timeout", &"20000000"]),
+    };
+    if let Some(seek) = seek {
+        list.extend(arguments([&"-ss", &seek.to_string()]));
+    }
+    list.extend(probe::input_arguments(input, bench.engine.max_pixels));
+    list
+}
+
+/// The sound that comes along.
+fn audio<'a>(feed: &Feed<'a>) -> Option<&'a Audio> {
+    match feed.sound {
+        Some((_, sound)) => Some(&sound.audio),
+        None => feed.pictures.1.audio.as_ref(),
+    }
 }
 
 struct Container {
@@ -229,12 +269,12 @@ struct Container {
 
 /// MP4 keeps every tick; Matroska, which counts in milliseconds, takes only what MP4 and MOV cannot hold (VP8, Vorbis: they come
 /// from Matroska files anyway).
-fn container(probe: &Probe) -> Container {
+fn container(feed: &Feed<'_>) -> Container {
     const MP4_VIDEO: [&str; 6] = ["h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video"];
     const MP4_AUDIO: [&str; 7] = ["aac", "mp3", "opus", "ac3", "eac3", "flac", "alac"];
     const MOV_VIDEO: [&str; 4] = ["prores", "mjpeg", "dnxhd", "h263"];
-    let video = probe.video.codec.as_str();
-    let audio = probe.audio.as_ref().map(|audio| audio.codec.as_str());
+    let video = feed.pictures.1.video.codec.as_str();
+    let audio = audio(feed).map(|audio| audio.codec.as_str());
     let mp4_sound = audio.is_none_or(|codec| MP4_AUDIO.contains(&codec));
     let mov_sound = audio
         .is_none_or(|codec| matches!(codec, "aac" | "mp3" | "alac") || codec.starts_with("pcm_"));

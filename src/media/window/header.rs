@@ -98,6 +98,7 @@ pub fn described(
         container: CONTAINER.to_owned(),
         duration: Some(until - from).filter(|duration| *duration > Seconds::ZERO),
         start: from,
+        zero_at: None,
         video: Video {
             index: reach.track,
             codec: "h264".to_owned(),

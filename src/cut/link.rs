@@ -1,0 +1,256 @@
+//! What a link leads to: a playlist, an MP4 whose tables can be had by ranges, a page, or something that only ffmpeg can tell.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use url::Url;
+
+use super::CutError;
+use crate::media::splice::movie::{self, TopBox};
+use crate::media::window::Looked;
+use crate::media::window::whole::Whole;
+use crate::media::{Bench, MediaError};
+use crate::seconds::Seconds;
+use crate::source::fetch::Fetcher;
+use crate::source::playlist::{
+    Chunks, Ending, Part, PlaylistError, Presentation, Run, Timeline, Wish, Zero, dash, hls,
+};
+use crate::source::sniff::{Nature, nature};
+use crate::source::spool::{Spool, SpoolError, Start};
+
+/// What was found behind a link.
+pub enum Found {
+    Presentation(Presentation),
+    /// An MP4 in the work directory, as far as its index.
+    Tables(Box<Spool>, Box<Looked>),
+    Page,
+    /// The server gives ranges of something else.
+    Other,
+    /// Nothing is known: ffmpeg reads the source, and says what is wrong if anything is.
+    Nothing,
+}
+
+/// A playlist or manifest is not longer than this; a day of two-second pieces with long names has 8 MB.
+const MOST_TEXT: u64 = 16 << 20;
+
+/// Looks at the beginning of what a link leads to; an MP4 is kept at `path` as far as it is needed.
+///
+/// # Errors
+/// When a playlist cannot be used, or the disk is full.
+pub async fn find(
+    bench: &Bench<'_>,
+    fetcher: &Fetcher,
+    url: &Url,
+    wish: Wish,
+    path: &Path,
+) -> Result<Found, CutError> {
+    let found = begun(bench, fetcher, url, wish, path).await;
+    if !matches!(found, Ok(Found::Tables(..))) {
+        // It may hold much already, or there is none.
+        let _ = tokio::fs::remove_file(path).await;
+    }
+    found
+}
+
+async fn begun(
+    bench: &Bench<'_>,
+    fetcher: &Fetcher,
+    url: &Url,
+    wish: Wish,
+    path: &Path,
+) -> Result<Found, CutError> {
+    let start = match Spool::open(fetcher, url, path).await {
+        Ok(start) => start,
+        Err(error) => return unless_full(error).map(|()| Found::Nothing),
+    };
+    let (from, nature) = match &start {
+        Start::Ranges(spool) => match spool.head() {
+            Ok(head) => (spool.url().clone(), nature(&head, spool.content_type())),
+            Err(error) => return unless_full(error).map(|()| Found::Nothing),
+        },
+        Start::Plain(plain) => (plain.url.clone(), nature(&plain.head, &plain.content_type)),
+    };
+    match (nature, start) {
+        (Nature::Hls, start) => {
+            let text = text(start).await?;
+            presented(fetcher, &text, &from, wish)
+                .await
+                .map(Found::Presentation)
+        }
+        (Nature::Dash, start) => {
+            let text = text(start).await?;
+            Ok(Found::Presentation(dash::read(&text, &from, wish)?))
+        }
+        (Nature::Page, _) => Ok(Found::Page),
+        (Nature::File, Start::Plain(_)) => Ok(Found::Nothing),
+        (Nature::File, Start::Ranges(mut spool)) => match tables(bench, &mut spool, path).await {
+            Ok(Indexed::Tables(looked)) => Ok(Found::Tables(Box::new(spool), looked)),
+            Ok(Indexed::Fragments(presentation)) => Ok(Found::Presentation(presentation)),
+            Ok(Indexed::Neither) => Ok(Found::Other),
+            Err(error) => unless_full(error).map(|()| Found::Nothing),
+        },
+    }
+}
+
+/// A disk that is full ends everything; whatever else keeps us from ranges, ffmpeg may do without.
+fn unless_full(error: SpoolError) -> Result<(), CutError> {
+    match error {
+        SpoolError::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+            Err(MediaError::NoSpace.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn text(start: Start) -> Result<Vec<u8>, CutError> {
+    match start {
+        Start::Plain(plain) => Ok(plain.whole(MOST_TEXT).await?),
+        Start::Ranges(spool) if spool.length() > MOST_TEXT => Err(PlaylistError::TooLong.into()),
+        Start::Ranges(mut spool) => {
+            let all = 0..spool.length();
+            let read = async {
+                spool.want(std::iter::once(all.clone())).await?;
+                spool.read(all.clone())
+            };
+            read.await.map_err(|error| match error {
+                SpoolError::Fetch(error) => error.into(),
+                SpoolError::Io(error) => MediaError::from(error).into(),
+                // A live playlist may change between two requests.
+                SpoolError::NoRanges
+                | SpoolError::Changed
+                | SpoolError::Scattered
+                | SpoolError::Request(_) => PlaylistError::Unreadable.into(),
+            })
+        }
+    }
+}
+
+/// Follows a playlist that offers others to those that fit the wish.
+async fn presented(
+    fetcher: &Fetcher,
+    text: &[u8],
+    from: &Url,
+    wish: Wish,
+) -> Result<Presentation, CutError> {
+    let choice = match hls::read(text, from, wish)? {
+        hls::Playlist::Media(pictures, ending) => {
+            return Ok(Presentation {
+                pictures,
+                sound: None,
+                ending,
+            });
+        }
+        hls::Playlist::Choice(choice) => choice,
+    };
+    let (pictures, ending) = listed(fetcher, choice.pictures, wish).await?;
+    let sound = match choice.sound {
+        Some(url) => Some(listed(fetcher, url, wish).await?.0),
+        None => None,
+    };
+    Ok(Presentation {
+        pictures,
+        sound,
+        ending,
+    })
+}
+
+async fn listed(fetcher: &Fetcher, url: Url, wish: Wish) -> Result<(Timeline, Ending), CutError> {
+    let part = Part { url, range: None };
+    let (text, from) = fetcher.bytes(&part, MOST_TEXT).await?;
+    match hls::read(&text, &from, wish)? {
+        hls::Playlist::Media(timeline, ending) => Ok((timeline, ending)),
+        // One that offers others must not be offered (RFC 8216, clause 4.3.4.2).
+        hls::Playlist::Choice(_) => Err(PlaylistError::Unreadable.into()),
+    }
+}
+
+/// What the index of an MP4 says.
+enum Indexed {
+    Tables(Box<Looked>),
+    /// Its samples lie in fragments, of which it has an index.
+    Fragments(Presentation),
+    Neither,
+}
+
+/// Fetches the index of an MP4, wherever in the file it is.
+async fn tables(bench: &Bench<'_>, spool: &mut Spool, path: &Path) -> Result<Indexed, SpoolError> {
+    const MOST_BOXES: usize = 16;
+    let mut start = 0_u64;
+    for _ in 0..MOST_BOXES {
+        let head = start..start.saturating_add(movie::BOX_HEAD);
+        spool.want(std::iter::once(head.clone())).await?;
+        match movie::top_box(&spool.read(head)?, start, spool.length()) {
+            TopBox::Index { end } if end - start <= movie::MOST_INDEX => {
+                spool.want(std::iter::once(start..end)).await?;
+                return match Whole::open(path, bench.engine.max_pixels).await {
+                    Some(whole) => Ok(Indexed::Tables(Box::new(Looked::of(whole)))),
+                    None => fragments(spool, end).await,
+                };
+            }
+            TopBox::Other { end } => start = end,
+            TopBox::Index { .. } | TopBox::Unreadable => return Ok(Indexed::Neither),
+        }
+    }
+    Ok(Indexed::Neither)
+}
+
+/// The index of fragments, when one follows at once what every fragment needs in front of it.
+async fn fragments(spool: &mut Spool, init: u64) -> Result<Indexed, SpoolError> {
+    let head = init..init.saturating_add(movie::BOX_HEAD);
+    spool.want(std::iter::once(head.clone())).await?;
+    let Some(index) = movie::segment_index(&spool.read(head)?, init, spool.length()) else {
+        return Ok(Indexed::Neither);
+    };
+    spool.want(std::iter::once(index.clone())).await?;
+    let file = spool.url().clone();
+    let Some(read) = super::pieces::indexed(
+        &spool.read(index.clone())?,
+        &file,
+        &index,
+        Seconds::ZERO,
+        Seconds::ZERO,
+    ) else {
+        return Ok(Indexed::Neither);
+    };
+    let run = Run {
+        start: Seconds::ZERO,
+        end: read.last().map_or(Seconds::ZERO, |chunk| chunk.end),
+        zero: Zero::At(Seconds::ZERO),
+        init: Some(crate::source::playlist::Init {
+            part: Part {
+                url: file,
+                range: Some(0..init),
+            },
+            cipher: None,
+        }),
+        chunks: Chunks::Listed(read),
+    };
+    Ok(Indexed::Fragments(Presentation {
+        pictures: Timeline { runs: vec![run] },
+        sound: None,
+        ending: Ending::Complete,
+    }))
+}
+
+/// Fetches what a segment needs of an MP4; false when that cannot be told.
+///
+/// # Errors
+/// When the server fails.
+pub async fn stretch_fetched(
+    spool: &mut Spool,
+    whole: &Arc<Whole>,
+    segment: crate::recipe::Segment,
+) -> Result<bool, SpoolError> {
+    for back in 0..crate::media::window::whole::MOST_BACK {
+        let own = Arc::clone(whole);
+        let extents = tokio::task::spawn_blocking(move || own.extents(segment, back));
+        let extents = extents.await.map_err(std::io::Error::other)?;
+        spool.want(extents.into_iter()).await?;
+        let own = Arc::clone(whole);
+        let begins = tokio::task::spawn_blocking(move || own.begins_whole(segment, back));
+        if begins.await.map_err(std::io::Error::other)?? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
