@@ -18,6 +18,7 @@ pub struct Settings {
     pub index: Index,
     pub limits: Limits,
     pub engine: Engine,
+    pub sources: Sources,
     pub egress: Egress,
     pub auth: Auth,
     pub retention: Retention,
@@ -90,6 +91,16 @@ pub struct Engine {
     pub probe_seconds: u64,
     pub fetch_seconds: u64,
     pub cut_seconds: u64,
+}
+
+/// Where videos may come from, beside links to files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sources {
+    /// Empty switches pages off.
+    pub ytdlp_path: PathBuf,
+    pub cookies_file: PathBuf,
+    pub page_seconds: u64,
 }
 
 /// What may be reached on the way to a source.
@@ -353,6 +364,9 @@ impl Settings {
                 "choose an x264 preset from ultrafast to slower",
             );
         }
+        if self.sources.page_seconds == 0 {
+            return wrong("sources.page_seconds", &0, "choose at least 1");
+        }
         if self.monitor.interval_seconds == 0 {
             return wrong("monitor.interval_seconds", &0, "choose at least 1");
         }
@@ -476,6 +490,16 @@ impl Default for Engine {
             probe_seconds: 30,
             fetch_seconds: 300,
             cut_seconds: 900,
+        }
+    }
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Sources {
+            ytdlp_path: PathBuf::from("yt-dlp"),
+            cookies_file: PathBuf::new(),
+            page_seconds: 60,
         }
     }
 }
@@ -635,6 +659,7 @@ mod tests {
             ("[engine]\ncrf = 99", "engine.crf"),
             ("[limits]\nmax_clip_seconds = 0", "limits.max_clip_seconds"),
             ("[server]\naccel = \"clips\"", "server.accel"),
+            ("[sources]\npage_seconds = 0", "sources.page_seconds"),
         ] {
             let error = load(toml, &[], Flags::default()).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");

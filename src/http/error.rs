@@ -49,7 +49,7 @@ pub struct ProblemBody {
 }
 
 /// Every code that an answer or a failed clip may carry, with the status it is answered with; 0 marks codes of failed clips only.
-pub const CODES: [(&str, u16); 63] = [
+pub const CODES: [(&str, u16); 77] = [
     ("json_invalid", 400),
     ("json_unknown_field", 400),
     ("field_type", 400),
@@ -103,6 +103,20 @@ pub const CODES: [(&str, u16); 63] = [
     ("source_truncated", 0),
     ("source_damaged", 0),
     ("source_too_many_requests", 0),
+    ("page_private", 0),
+    ("page_login", 0),
+    ("page_geo_blocked", 0),
+    ("page_rate_limited", 0),
+    ("page_refused", 0),
+    ("page_unsupported", 0),
+    ("page_locked", 0),
+    ("page_gone", 0),
+    ("page_live", 0),
+    ("page_unreachable", 0),
+    ("page_timeout", 0),
+    ("page_cookies", 0),
+    ("page_off", 0),
+    ("page_failed", 0),
     ("time_range", 0),
     ("clip_empty", 0),
     ("cut_failed", 0),
