@@ -20,6 +20,7 @@ mod pages;
 mod random;
 mod refusals;
 mod shutdown;
+mod video_pages;
 mod withstand;
 
 mod support;
