@@ -100,6 +100,7 @@ pub struct Sources {
     /// Empty switches pages off.
     pub ytdlp_path: PathBuf,
     pub cookies_file: PathBuf,
+    pub js_runtime: String,
     pub page_seconds: u64,
 }
 
@@ -364,6 +365,19 @@ impl Settings {
                 "choose an x264 preset from ultrafast to slower",
             );
         }
+        const RUNTIMES: [&str; 4] = ["node", "quickjs", "bun", "deno"];
+        let runtime = &self.sources.js_runtime;
+        let known = match runtime.split_once(':') {
+            Some((name, path)) => RUNTIMES.contains(&name) && path.starts_with('/'),
+            None => runtime.is_empty() || RUNTIMES.contains(&runtime.as_str()),
+        };
+        if !known {
+            return wrong(
+                "sources.js_runtime",
+                runtime,
+                "choose node, quickjs, bun or deno, with its path like node:/usr/bin/node when it is not on PATH",
+            );
+        }
         if self.sources.page_seconds == 0 {
             return wrong("sources.page_seconds", &0, "choose at least 1");
         }
@@ -499,6 +513,7 @@ impl Default for Sources {
         Sources {
             ytdlp_path: PathBuf::from("yt-dlp"),
             cookies_file: PathBuf::new(),
+            js_runtime: String::new(),
             page_seconds: 60,
         }
     }
@@ -660,6 +675,11 @@ mod tests {
             ("[limits]\nmax_clip_seconds = 0", "limits.max_clip_seconds"),
             ("[server]\naccel = \"clips\"", "server.accel"),
             ("[sources]\npage_seconds = 0", "sources.page_seconds"),
+            ("[sources]\njs_runtime = \"--exec\"", "sources.js_runtime"),
+            (
+                "[sources]\njs_runtime = \"node:node\"",
+                "sources.js_runtime",
+            ),
         ] {
             let error = load(toml, &[], Flags::default()).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");

@@ -21,13 +21,15 @@ pub use dump::read;
 pub use headers::Cookie;
 pub use version::{Installed, OLD_DAYS, Version};
 
-/// What is wanted of a page.
-#[derive(Clone, Copy, Debug)]
+/// What is wanted of a page, and what may help to read it.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Wish<'a> {
     /// Pictures are not taken taller than this where the page has a choice.
     pub height: u32,
     /// A copy of the operator's cookies file that the program may write to: see [`LentCookies`].
     pub cookies: Option<&'a Path>,
+    /// The runtime for sites that hide their streams behind scripts: `NAME` or `NAME:PATH`, as the settings hold it.
+    pub js_runtime: Option<&'a str>,
 }
 
 /// A video on a page, with the streams chosen for a wish.
@@ -146,6 +148,11 @@ pub fn arguments(url: &Url, wish: &Wish<'_>) -> Vec<OsString> {
         option.push(cookies);
         list.push(option);
     }
+    // Versions before November 2025 know neither option, so that they are not said without need.
+    if let Some(runtime) = wish.js_runtime {
+        list.push("--no-js-runtimes".into());
+        list.push(format!("--js-runtimes={runtime}").into());
+    }
     list.push("--".into());
     list.push(asked(url).into());
     list
@@ -171,6 +178,7 @@ mod tests {
         let wish = Wish {
             height: 1080,
             cookies,
+            js_runtime: None,
         };
         arguments(&Url::parse(link).unwrap(), &wish)
             .into_iter()
@@ -201,6 +209,31 @@ mod tests {
         let told = told("https://example.org/", Some(Path::new("--exec=id")));
         assert!(told.contains(&"--cookies=--exec=id".to_owned()));
         assert!(!told.contains(&"--exec=id".to_owned()));
+    }
+
+    #[test]
+    fn a_runtime_is_named_only_when_one_is_set() {
+        let url = Url::parse("https://example.org/").unwrap();
+        let runtimes = |js_runtime| {
+            let wish = Wish {
+                js_runtime,
+                ..Wish::default()
+            };
+            let list = arguments(&url, &wish);
+            list.iter()
+                .filter(|piece| {
+                    piece
+                        .to_str()
+                        .is_some_and(|piece| piece.contains("js-runtimes"))
+                })
+                .map(|piece| piece.to_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(runtimes(None), [""; 0]);
+        assert_eq!(
+            runtimes(Some("node:/usr/bin/node")),
+            ["--no-js-runtimes", "--js-runtimes=node:/usr/bin/node"]
+        );
     }
 
     #[test]

@@ -61,6 +61,7 @@ struct Visit<'a> {
     height: u32,
     deadline: Duration,
     cookies: Option<&'a Path>,
+    js_runtime: Option<&'a str>,
 }
 
 #[derive(Clone, Copy)]
@@ -88,6 +89,7 @@ impl<'a> Visit<'a> {
             height: 1080,
             deadline: PATIENCE,
             cookies: None,
+            js_runtime: None,
         }
     }
 
@@ -143,6 +145,7 @@ impl<'a> Visit<'a> {
             .map(|file| LentCookies::lend(file, job_dir.path()).unwrap());
         let wish = Wish {
             height: self.height,
+            js_runtime: self.js_runtime,
             cookies: lent.as_ref().map(LentCookies::path),
         };
         let arguments = page::arguments(url, &wish);
@@ -325,6 +328,7 @@ fn a_page_of_any_common_kind_gives_its_video() {
     }
     let small = Visit {
         height: 400,
+        js_runtime: Some("node"),
         ..Visit::real()
     };
     let page = small.to(&origin.link("/hls")).page.unwrap();
@@ -342,9 +346,11 @@ fn the_gate_is_the_only_way_out() {
         allow: "192.0.2.0/24",
         ..Visit::real()
     };
-    let seen = walled.to(&link);
-    assert!(seen.page.is_err(), "{seen:?}");
-    assert_eq!(seen.refusal, Some(Refusal::Blocked));
+    for link in [&link, &link.replace("http://", "https://")] {
+        let seen = walled.to(link);
+        assert!(seen.page.is_err(), "{seen:?}");
+        assert_eq!(seen.refusal, Some(Refusal::Blocked), "{link}");
+    }
     // Without a lease there is no way at all.
     let seen = Visit::real().by_way_of(Way::Nowhere, &link);
     assert_eq!(seen.page, Err(PageError::Unreachable), "{:?}", seen.ended);

@@ -12,7 +12,7 @@ const HLS: &str = include_str!("../../../../tests/data/pages/hls.json");
 fn read_for(json: &str, height: u32) -> Result<Page, PageError> {
     let wish = Wish {
         height,
-        cookies: None,
+        ..Wish::default()
     };
     read(json.as_bytes(), &wish)
 }
@@ -352,14 +352,7 @@ fn whatever_a_stranger_writes_is_absent_or_an_error() {
         assert_eq!(read_for(json, 1080), Err(PageError::Unsupported), "{json}");
     }
     assert_eq!(
-        read(
-            b"{\"title\":\"\xff\"}",
-            &Wish {
-                height: 1,
-                cookies: None
-            }
-        )
-        .map_err(|error| error.code()),
+        read(b"{\"title\":\"\xff\"}", &Wish::default()).map_err(|error| error.code()),
         Err("page_failed")
     );
 }
