@@ -81,11 +81,11 @@ pub(super) fn choose(
                     language(one.format)
                 }
             },
-            plain_range: !one
+            plain_range: one
                 .format
                 .dynamic_range
                 .as_deref()
-                .is_some_and(|range| range != "SDR"),
+                .is_none_or(|range| range == "SDR"),
             fits,
             // H.264 is worth up to a quarter of the lines, not more: who asks for 1080 does not want 480 because it is cheap.
             h264: codec == Codec::H264 && (!fits || tall * 4 >= tallest * 3),

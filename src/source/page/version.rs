@@ -74,7 +74,9 @@ impl Installed {
             .is_ok()
             .then(|| String::from_utf8_lossy(&head))
             .filter(|head| head.starts_with("#!"));
-        if program.starts_with("/usr/bin") {
+        // By its real place: a link in /usr/bin may lead to somebody's own installation, and /bin leads to /usr/bin.
+        let place = std::fs::canonicalize(program).unwrap_or_else(|_| program.to_owned());
+        if place.starts_with("/usr/bin") {
             return Installed::Package;
         }
         let interpreter = script

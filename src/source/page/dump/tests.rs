@@ -407,3 +407,39 @@ fn a_format_lends_its_cookies_to_its_own_host_only() {
     assert!(beside.iter().any(|(name, _)| name == "Cookie"));
     assert_eq!(video.cookies().len(), 1);
 }
+
+/// A real print with some of its bytes changed.
+fn broken() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+    use proptest::prelude::*;
+    proptest::collection::vec((0..MANY.len(), any::<u8>()), 1..20).prop_map(|changes| {
+        let mut json = MANY.as_bytes().to_vec();
+        for (place, byte) in changes {
+            json[place] = byte;
+        }
+        json
+    })
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_print_and_no_text_of_a_stranger_breaks_a_reader(json in broken(), text in "(?s).{0,60}") {
+        let wish = Wish { height: 720, ..Wish::default() };
+        if let Ok(page) = read(&json, &wish) {
+            for stream in [Some(&page.video), page.audio.as_ref()].into_iter().flatten() {
+                assert!(matches!(stream.url.scheme(), "http" | "https"));
+                assert!(stream.headers.iter().all(|(_, value)| !value.contains(['\r', '\n', '\0'])));
+            }
+            assert!(page.title.is_none_or(|title| !title.contains(char::is_control)));
+        }
+        let url = Url::parse("https://v.example/1.mp4").unwrap();
+        let lines = format!("a={text}; Domain={text}; b=\"\\{text}\"; {text}");
+        for cookie in super::super::headers::read_cookies(&lines, &url) {
+            assert!(!cookie.to_string().contains(['\r', '\n', '\0']));
+        }
+        let shown = super::super::blame(&format!("ERROR: [x] {text}\n{text}")).to_string();
+        assert!(!shown.contains(char::is_control), "{shown:?}");
+        let title = format!(r#"{{"title":"{}","url":"https://v.example/1.mp4"}}"#, text.escape_default());
+        let _ = read(title.as_bytes(), &wish);
+        let _ = read(format!("\\u{text}\\ud8{text}\\").as_bytes(), &wish);
+    }
+}
