@@ -76,6 +76,9 @@ const STDERR_TAIL: usize = 4096;
 const STDOUT_MOST: u64 = 64 << 20;
 /// Between SIGTERM and SIGKILL: with it a cancelled cut is gone within a second.
 const GRACE: Duration = Duration::from_millis(400);
+/// Address space of yt-dlp, which holds whole pages in memory: it takes 80 MB for small ones, and a runtime for JavaScript may need
+/// 700 MB more.
+const READER_MEMORY: u64 = 1_000_000_000;
 /// What the launcher says through its exit code when the program cannot be executed.
 pub const CANNOT_EXECUTE: i32 = 127;
 
@@ -157,7 +160,15 @@ pub async fn ytdlp(
     program: &Path,
     arguments: Vec<OsString>,
 ) -> Result<Vec<u8>, SidecarError> {
-    let mut command = launch(&job, program);
+    let programs = Programs {
+        memory: job.programs.memory.min(READER_MEMORY),
+        ..job.programs.clone()
+    };
+    let bounded = Job {
+        programs: &programs,
+        ..job
+    };
+    let mut command = launch(&bounded, program);
     // Every way out that it knows leads to the gate, those for protocols that it has yet to learn included. Without a lease there
     // is none: nothing listens on port 0.
     let way_out = job.proxy.unwrap_or("http://127.0.0.1:0");

@@ -116,7 +116,7 @@ impl<'a> Visit<'a> {
         let policy = Policy::new(&[self.allow.to_owned()], &[]).unwrap();
         let gate = Gate::open(Arc::new(policy)).await.unwrap();
         let lease = gate.lease(Budget {
-            bytes: 100_000_000,
+            bytes: 20_000_000,
             deadline: PATIENCE,
             connections: 100,
             connect_timeout: Duration::from_secs(5),
@@ -648,6 +648,18 @@ fn cookies_are_lent_and_come_back_unchanged() {
             seen.ended
         );
     }
+}
+
+#[test]
+fn a_page_without_end_ends_at_the_budget() {
+    let origin = site();
+    let endless = Behaviour::Endless {
+        head: b"<!DOCTYPE html><html><body>".to_vec(),
+        again: vec![b'x'; 64 * 1024],
+    };
+    let seen = Visit::real().to(&origin.add("/endless", endless));
+    assert!(seen.page.is_err(), "{seen:?}");
+    assert_eq!(seen.refusal, Some(Refusal::Bytes), "{:?}", seen.ended);
 }
 
 #[test]
