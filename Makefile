@@ -41,6 +41,7 @@ dist:
 test:
 	@deploy/needs.sh test
 	@tests/python.sh ffmpeg imageio-ffmpeg==0.6.0 >/dev/null
+	@tests/python.sh pages yt-dlp==2026.10.26 >/dev/null
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	@$(MAKE) --no-print-directory dist

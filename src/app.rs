@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -17,6 +17,7 @@ use crate::cut::Tools;
 use crate::index::records::CheckResult;
 use crate::index::{Index, IndexError};
 use crate::secret::Secret;
+use crate::source::page::Version;
 use crate::store::LocalStore;
 use crate::timestamp::Timestamp;
 
@@ -37,8 +38,21 @@ pub struct App {
     pub reading: Mutex<Reading>,
     /// The last run of the health checks.
     pub health: Mutex<Option<(Instant, Vec<CheckResult>)>>,
+    /// What the program that reads pages last said of itself.
+    pub pages: Mutex<Option<AskedProgram>>,
     /// Set when the service is about to end: long answers end with it.
     pub stopping: CancellationToken,
+}
+
+/// A program and what it said when it was asked for its version.
+#[derive(Clone, Debug)]
+pub struct AskedProgram {
+    pub at: Instant,
+    pub program: PathBuf,
+    /// When its file was last written, as far as that can be told.
+    pub changed: Option<SystemTime>,
+    /// Or why it did not say.
+    pub version: Result<Version, String>,
 }
 
 /// What the monitor last saw.

@@ -226,7 +226,7 @@ impl From<CutError> for Trouble {
         let exit = match &error {
             CutError::Source(SourceError::Refused(_) | SourceError::File(..)) => Exit::Source,
             CutError::Playlist(_) => Exit::BadInput,
-            CutError::Fetch(_) => Exit::Source,
+            CutError::Fetch(_) | CutError::Page(_) => Exit::Source,
             CutError::Media(error) => match error {
                 MediaError::Unsupported(_)
                 | MediaError::NoVideo

@@ -18,6 +18,7 @@ pub struct Settings {
     pub index: Index,
     pub limits: Limits,
     pub engine: Engine,
+    pub sources: Sources,
     pub egress: Egress,
     pub auth: Auth,
     pub retention: Retention,
@@ -91,6 +92,17 @@ pub struct Engine {
     pub probe_seconds: u64,
     pub fetch_seconds: u64,
     pub cut_seconds: u64,
+}
+
+/// Where videos may come from, beside links to files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sources {
+    /// Empty switches pages off.
+    pub ytdlp_path: PathBuf,
+    pub cookies_file: PathBuf,
+    pub js_runtime: String,
+    pub page_seconds: u64,
 }
 
 /// What may be reached on the way to a source.
@@ -354,6 +366,22 @@ impl Settings {
                 "choose an x264 preset from ultrafast to slower",
             );
         }
+        const RUNTIMES: [&str; 4] = ["node", "quickjs", "bun", "deno"];
+        let runtime = &self.sources.js_runtime;
+        let known = match runtime.split_once(':') {
+            Some((name, path)) => RUNTIMES.contains(&name) && path.starts_with('/'),
+            None => runtime.is_empty() || RUNTIMES.contains(&runtime.as_str()),
+        };
+        if !known {
+            return wrong(
+                "sources.js_runtime",
+                runtime,
+                "choose node, quickjs, bun or deno, with its path like node:/usr/bin/node when it is not on PATH",
+            );
+        }
+        if self.sources.page_seconds == 0 {
+            return wrong("sources.page_seconds", &0, "choose at least 1");
+        }
         if self.monitor.interval_seconds == 0 {
             return wrong("monitor.interval_seconds", &0, "choose at least 1");
         }
@@ -478,6 +506,17 @@ impl Default for Engine {
             probe_seconds: 30,
             fetch_seconds: 300,
             cut_seconds: 900,
+        }
+    }
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Sources {
+            ytdlp_path: PathBuf::from("yt-dlp"),
+            cookies_file: PathBuf::new(),
+            js_runtime: String::new(),
+            page_seconds: 60,
         }
     }
 }
@@ -637,6 +676,12 @@ mod tests {
             ("[engine]\ncrf = 99", "engine.crf"),
             ("[limits]\nmax_clip_seconds = 0", "limits.max_clip_seconds"),
             ("[server]\naccel = \"clips\"", "server.accel"),
+            ("[sources]\npage_seconds = 0", "sources.page_seconds"),
+            ("[sources]\njs_runtime = \"--exec\"", "sources.js_runtime"),
+            (
+                "[sources]\njs_runtime = \"node:node\"",
+                "sources.js_runtime",
+            ),
         ] {
             let error = load(toml, &[], Flags::default()).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");

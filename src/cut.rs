@@ -2,6 +2,7 @@
 //! line both come through here; neither index nor store is known.
 
 mod link;
+mod page;
 mod pieces;
 
 use std::path::{Path, PathBuf};
@@ -15,9 +16,10 @@ use crate::media::window::{self, Feed, Looked, Window};
 use crate::media::{self, Bench, Engine, Input, Made, MediaError, Planned, Progress, sidecar};
 use crate::recipe::{Mode, Recipe, SHORTEST, Segment, Source};
 use crate::seconds::Seconds;
-use crate::source::fetch::{FetchError, Fetcher};
+use crate::source::fetch::{FetchError, Fetcher, Sink};
 use crate::source::gate::{Budget, Gate};
-use crate::source::playlist::{Ending, PlaylistError, Presentation, Wish};
+use crate::source::page::{Chapter, Heat, PageError};
+use crate::source::playlist::{Ending, Part, PlaylistError, Presentation, Wish};
 use crate::source::{self, Opened, Place, SourceError};
 use link::Found;
 use pieces::Reel;
@@ -27,6 +29,7 @@ pub struct Tools {
     pub engine: Engine,
     pub gate: Gate,
     budget: Budget,
+    pages: page::Reader,
     /// So much of what is still being broadcast may be cut from; none of it at zero.
     live: Seconds,
 }
@@ -41,6 +44,9 @@ pub struct Fetched {
     pub seconds: f64,
 }
 
+/// A page and everything that the program asks to understand it.
+const PAGE_BYTES: u64 = 64 << 20;
+
 /// Why there is no clip.
 #[derive(Debug, thiserror::Error)]
 pub enum CutError {
@@ -50,6 +56,8 @@ pub enum CutError {
     Media(#[from] MediaError),
     #[error(transparent)]
     Playlist(#[from] PlaylistError),
+    #[error(transparent)]
+    Page(#[from] PageError),
     #[error("a part of the source could not be fetched: {0}")]
     Fetch(#[from] FetchError),
 }
@@ -61,6 +69,7 @@ impl CutError {
             CutError::Source(error) => error.code(),
             CutError::Media(error) => error.code(),
             CutError::Playlist(error) => error.code(),
+            CutError::Page(error) => error.code(),
             CutError::Fetch(error) => error.code(),
         }
     }
@@ -71,6 +80,7 @@ impl CutError {
             CutError::Source(error) => error.hint(),
             CutError::Media(error) => error.hint(),
             CutError::Playlist(error) => error.hint(),
+            CutError::Page(error) => error.hint(),
             CutError::Fetch(error) => error.hint(),
         }
     }
@@ -130,6 +140,7 @@ impl Tools {
                 connections: settings.egress.max_connections,
                 connect_timeout: Duration::from_secs(settings.egress.connect_seconds),
             },
+            pages: page::Reader::new(&settings.sources),
             live: Seconds::from_whole(i64::from(settings.limits.live_seconds)),
         }
     }
@@ -161,10 +172,10 @@ impl Tools {
         let opened = self.open(source)?;
         let looked = async {
             let film = self.film(bench, &opened, self.engine.max_height).await?;
-            film.look(bench).await
+            Ok((film.look(bench).await?, film.page_bytes))
         };
-        let looked = explained(timely(bench, looked).await, &opened)?;
-        Ok((looked, opened.bytes()))
+        let (looked, page_bytes) = explained(timely(bench, looked).await, &opened)?;
+        Ok((looked, opened.bytes() + page_bytes))
     }
 
     /// Fetches the windows of a recipe, one per segment.
@@ -177,13 +188,14 @@ impl Tools {
         let height = recipe.height.unwrap_or(self.engine.max_height);
         let fetching = async {
             let mut film = self.film(bench, &opened, height).await?;
-            film.windows(bench, recipe).await
+            let (windows, recipe) = film.windows(bench, recipe).await?;
+            Ok((windows, recipe, film.page_bytes))
         };
-        let (windows, recipe) = explained(timely(bench, fetching).await, &opened)?;
+        let (windows, recipe, page_bytes) = explained(timely(bench, fetching).await, &opened)?;
         Ok(Fetched {
             windows,
             recipe,
-            bytes: opened.bytes(),
+            bytes: opened.bytes() + page_bytes,
             seconds: began.elapsed().as_secs_f64(),
         })
     }
@@ -228,7 +240,7 @@ impl Tools {
             }
             Place::Link { url, proxy } => (url, proxy),
         };
-        let fetcher = Fetcher::new(proxy, &[], url.host_str().unwrap_or_default())?;
+        let fetcher = Fetcher::new(proxy)?;
         let wish = Wish { height };
         let found = link::find(bench, &fetcher, url, wish, &bench.dir.join("source.mp4")).await?;
         match found {
@@ -236,10 +248,10 @@ impl Tools {
             Found::Tables(spool, looked) => Ok(Film::of(Reel::Tables {
                 spool,
                 looked,
-                link: link_input(url, proxy),
+                link: Some(link_input(url, proxy)),
             })),
-            Found::Page => Err(MediaError::Unsupported(None).into()),
-            Found::Other => {
+            Found::Page => self.paged(bench, url, proxy, height).await,
+            Found::Other(_) => {
                 let input = link_input(url, proxy);
                 // The server gave what it was asked for: nobody may blame it.
                 let looked = window::look(bench, &input).await;
@@ -251,6 +263,86 @@ impl Tools {
                 let looked = window::look(bench, &input).await?;
                 Ok(Film::of(Reel::Read(input, Box::new(looked))))
             }
+        }
+    }
+
+    /// The video on a page: its streams, each looked at with the headers that its server wants.
+    async fn paged(
+        &self,
+        bench: &Bench<'_>,
+        url: &url::Url,
+        proxy: &str,
+        height: u32,
+    ) -> Result<Film, CutError> {
+        // What a page says fits into little, and the program holds all of it in memory.
+        let lease = self.gate.lease(Budget {
+            bytes: PAGE_BYTES.min(self.budget.bytes),
+            ..self.budget.clone()
+        });
+        let page = self
+            .pages
+            .read(bench, url, &lease.proxy_url(), height)
+            .await;
+        let page = page.map_err(|error| match lease.refusal() {
+            Some(refusal) => SourceError::Refused(refusal).into(),
+            None => error,
+        })?;
+        let mut film = self
+            .streamed(bench, &page.video, proxy, height, "pictures")
+            .await?;
+        // A manifest has both, and knows better which of its sounds belongs to which pictures.
+        let beside = page.audio.as_ref().filter(|_| film.sound.is_none());
+        if let Some(audio) = beside {
+            film.sound = Some(
+                self.streamed(bench, audio, proxy, height, "sound")
+                    .await?
+                    .pictures,
+            );
+        }
+        film.page_bytes = lease.bytes();
+        film.about = About {
+            title: page.title,
+            duration: page.duration,
+            thumbnail: page.thumbnail,
+            chapters: page.chapters,
+            heatmap: page.heatmap,
+        };
+        Ok(film)
+    }
+
+    async fn streamed(
+        &self,
+        bench: &Bench<'_>,
+        stream: &source::page::Stream,
+        proxy: &str,
+        height: u32,
+        name: &str,
+    ) -> Result<Film, CutError> {
+        let fetcher = Fetcher::new(proxy)?.on_behalf_of(stream);
+        let path = bench.dir.join(format!("{name}.source"));
+        let wish = Wish { height };
+        match link::find(bench, &fetcher, &stream.url, wish, &path).await? {
+            Found::Presentation(presentation) => self.presented(fetcher, presentation),
+            Found::Tables(spool, looked) => Ok(Film::of(Reel::Tables {
+                spool,
+                looked,
+                link: None,
+            })),
+            // The program's arguments are no place for headers: all of it comes here first.
+            Found::Other(mut spool) => {
+                spool.want_all().await.map_err(link::unfetched)?;
+                Film::of_file(bench, spool.path().to_owned()).await
+            }
+            Found::Nothing => {
+                let part = Part {
+                    url: stream.url.clone(),
+                    range: None,
+                };
+                let mut sink = Sink::create(&path).map_err(FetchError::from)?;
+                fetcher.append(&part, None, None, &mut sink).await?;
+                Film::of_file(bench, path).await
+            }
+            Found::Page => Err(PageError::Unsupported.into()),
         }
     }
 
@@ -278,6 +370,8 @@ impl Tools {
                 timeline: presentation.pictures,
             },
             sound,
+            about: About::default(),
+            page_bytes: 0,
         })
     }
 }
@@ -293,6 +387,19 @@ fn link_input(url: &url::Url, proxy: &str) -> Input {
 struct Film {
     pictures: Reel,
     sound: Option<Reel>,
+    about: About,
+    /// What finding it cost beside the source's own bytes.
+    page_bytes: u64,
+}
+
+/// What is known of a source beside its bytes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct About {
+    pub title: Option<String>,
+    pub duration: Option<Seconds>,
+    pub thumbnail: Option<url::Url>,
+    pub chapters: Vec<Chapter>,
+    pub heatmap: Vec<Heat>,
 }
 
 impl Film {
@@ -300,7 +407,19 @@ impl Film {
         Film {
             pictures,
             sound: None,
+            about: About::default(),
+            page_bytes: 0,
         }
+    }
+
+    async fn of_file(bench: &Bench<'_>, path: PathBuf) -> Result<Film, CutError> {
+        let input = Input::File(path);
+        // A stream of sound has no pictures to look at.
+        let looked = window::look(bench, &input).await;
+        Ok(Film::of(match looked {
+            Err(MediaError::NoVideo) => Reel::Heard(input),
+            looked => Reel::Read(input, Box::new(looked?)),
+        }))
     }
 
     async fn look(&self, bench: &Bench<'_>) -> Result<Looked, CutError> {

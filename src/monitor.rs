@@ -1,5 +1,7 @@
 //! The monitor: reads disk, memory and load, keeps the readings, and judges the service's health by named checks.
 
+pub mod pages;
+
 use std::path::Path;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -20,6 +22,7 @@ use crate::worker::chain;
 pub async fn run(app: &App, stop: &CancellationToken) {
     let period = Duration::from_secs(app.settings.monitor.interval_seconds);
     loop {
+        pages::refresh(app, stop).await;
         tokio::select! {
             () = tokio::time::sleep(period) => {}
             () = stop.cancelled() => return,
@@ -170,6 +173,7 @@ pub async fn health(app: &App) -> (bool, Vec<CheckResult>) {
         result("storage", storage),
         result("disk", disk),
         result("sidecars", sidecars),
+        result("pages", Ok(pages::check(app))),
     ];
     *app.health.lock().unwrap_or_else(PoisonError::into_inner) =
         Some((Instant::now(), results.clone()));

@@ -87,6 +87,7 @@ pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
         work: tokio::sync::Notify::new(),
         reading: Mutex::new(Reading::default()),
         health: Mutex::new(None),
+        pages: Mutex::new(None),
         stopping: CancellationToken::new(),
     }))
 }

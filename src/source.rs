@@ -2,6 +2,7 @@
 
 pub mod fetch;
 pub mod gate;
+pub mod page;
 pub mod playlist;
 pub mod sniff;
 pub mod spool;

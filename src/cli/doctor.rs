@@ -13,7 +13,9 @@ use crate::config::{Flags, Settings};
 use crate::cut::{Tools, sentence};
 use crate::media::sidecar::{self, Job, SidecarError};
 use crate::monitor::find_program;
+use crate::monitor::pages::{self, Told};
 use crate::serve::tools;
+use crate::source::page::examine_cookies;
 use crate::store::LocalStore;
 use crate::worker::chain;
 
@@ -36,8 +38,8 @@ struct Finding {
     name: &'static str,
     ok: bool,
     detail: String,
-    /// What to do; empty when all is well.
-    hint: &'static str,
+    /// What to do; empty when nothing has to be done.
+    hint: String,
 }
 
 impl Finding {
@@ -47,7 +49,17 @@ impl Finding {
             name,
             ok,
             detail: outcome.unwrap_or_else(|error| error),
-            hint: if ok { "" } else { hint },
+            hint: if ok { "" } else { hint }.to_owned(),
+        }
+    }
+
+    /// Nothing is wrong, but there may be something to do.
+    fn fine(name: &'static str, told: Told) -> Finding {
+        Finding {
+            name,
+            ok: true,
+            detail: told.detail,
+            hint: told.hint,
         }
     }
 }
@@ -107,7 +119,7 @@ async fn examine(settings: &Settings) -> Result<Vec<Finding>, Trouble> {
     };
     let probe_version = version(sidecar::ffprobe(job, vec!["-show_program_version".into()]).await);
     let encoders = sidecar::ffmpeg_listing(job, "-encoders").await;
-    let findings = vec![
+    let mut findings = vec![
         Finding::new("ffmpeg", located(&settings.engine.ffmpeg), INSTALL),
         Finding::new(
             "ffprobe",
@@ -136,8 +148,50 @@ async fn examine(settings: &Settings) -> Result<Vec<Finding>, Trouble> {
             "Free some space or lower monitor.floor.",
         ),
     ];
+    findings.push(reads_pages(settings, job).await);
+    if !settings.sources.cookies_file.as_os_str().is_empty() {
+        findings.push(cookies(&settings.sources.cookies_file));
+    }
     tools.gate.close().await;
     Ok(findings)
+}
+
+/// The reader of pages may be absent, but not broken.
+async fn reads_pages(settings: &Settings, job: Job<'_>) -> Finding {
+    let program = match pages::reader(&settings.sources.ytdlp_path) {
+        Ok(program) => program,
+        Err(off) => return Finding::fine("pages", off),
+    };
+    let shown = program.display();
+    match pages::ask(job.programs, &program, job.dir, job.stop).await {
+        Ok(version) => {
+            let told = pages::judge(&program, &version, crate::app::now());
+            Finding::fine(
+                "pages",
+                Told {
+                    detail: format!("{shown}, {}", told.detail),
+                    ..told
+                },
+            )
+        }
+        Err(why) => Finding::new(
+            "pages",
+            Err(format!("{shown}: {}", why.replace('\n', " "))),
+            "Run it with --version by hand and install it anew; an empty sources.ytdlp_path switches pages off.",
+        ),
+    }
+}
+
+fn cookies(file: &std::path::Path) -> Finding {
+    let shown = file.display();
+    let counted = examine_cookies(file)
+        .map(|count| format!("{count} in {shown}"))
+        .map_err(|why| format!("{shown}: {why}"));
+    Finding::new(
+        "cookies",
+        counted,
+        "Export them again in Netscape's format and let the service's user read the file.",
+    )
 }
 
 fn located(program: &std::path::Path) -> Result<String, String> {

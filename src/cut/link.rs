@@ -11,7 +11,7 @@ use crate::media::window::Looked;
 use crate::media::window::whole::Whole;
 use crate::media::{Bench, MediaError};
 use crate::seconds::Seconds;
-use crate::source::fetch::Fetcher;
+use crate::source::fetch::{FetchError, Fetcher};
 use crate::source::playlist::{
     Chunks, Ending, Part, PlaylistError, Presentation, Run, Timeline, Wish, Zero, dash, hls,
 };
@@ -25,7 +25,7 @@ pub enum Found {
     Tables(Box<Spool>, Box<Looked>),
     Page,
     /// The server gives ranges of something else.
-    Other,
+    Other(Box<Spool>),
     /// Nothing is known: ffmpeg reads the source, and says what is wrong if anything is.
     Nothing,
 }
@@ -45,7 +45,7 @@ pub async fn find(
     path: &Path,
 ) -> Result<Found, CutError> {
     let found = begun(bench, fetcher, url, wish, path).await;
-    if !matches!(found, Ok(Found::Tables(..))) {
+    if !matches!(found, Ok(Found::Tables(..) | Found::Other(_))) {
         // It may hold much already, or there is none.
         let _ = tokio::fs::remove_file(path).await;
     }
@@ -86,7 +86,7 @@ async fn begun(
         (Nature::File, Start::Ranges(mut spool)) => match tables(bench, &mut spool, path).await {
             Ok(Indexed::Tables(looked)) => Ok(Found::Tables(Box::new(spool), looked)),
             Ok(Indexed::Fragments(presentation)) => Ok(Found::Presentation(presentation)),
-            Ok(Indexed::Neither) => Ok(Found::Other),
+            Ok(Indexed::Neither) => Ok(Found::Other(Box::new(spool))),
             Err(error) => unless_full(error).map(|()| Found::Nothing),
         },
     }
@@ -102,6 +102,19 @@ fn unless_full(error: SpoolError) -> Result<(), CutError> {
     }
 }
 
+/// What it means that bytes did not come which have to.
+pub fn unfetched(error: SpoolError) -> CutError {
+    match error {
+        SpoolError::Fetch(error) => error.into(),
+        SpoolError::Request(error) => FetchError::Request(error).into(),
+        SpoolError::Io(error) => MediaError::from(error).into(),
+        // A file that changes between two requests, too.
+        SpoolError::NoRanges | SpoolError::Changed | SpoolError::Scattered => {
+            FetchError::BrokeOff.into()
+        }
+    }
+}
+
 async fn text(start: Start) -> Result<Vec<u8>, CutError> {
     match start {
         Start::Plain(plain) => Ok(plain.whole(MOST_TEXT).await?),
@@ -112,15 +125,7 @@ async fn text(start: Start) -> Result<Vec<u8>, CutError> {
                 spool.want(std::iter::once(all.clone())).await?;
                 spool.read(all.clone())
             };
-            read.await.map_err(|error| match error {
-                SpoolError::Fetch(error) => error.into(),
-                SpoolError::Io(error) => MediaError::from(error).into(),
-                // A live playlist may change between two requests.
-                SpoolError::NoRanges
-                | SpoolError::Changed
-                | SpoolError::Scattered
-                | SpoolError::Request(_) => PlaylistError::Unreadable.into(),
-            })
+            read.await.map_err(unfetched)
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use super::CutError;
-use super::link::stretch_fetched;
+use super::link::{stretch_fetched, unfetched};
 use crate::media::packets::{self, Packets, Track};
 use crate::media::probe::{self, Probe, Sound};
 use crate::media::splice::sidx;
@@ -30,9 +30,11 @@ pub enum Reel {
     Tables {
         spool: Box<Spool>,
         looked: Box<Looked>,
-        /// The same for ffmpeg, when the tables do not help.
-        link: Input,
+        /// The same for ffmpeg, when the tables do not help; none when it needs more than an address.
+        link: Option<Input>,
     },
+    /// Sound alone, which ffmpeg reads where it is.
+    Heard(Input),
     Pieces {
         fetcher: Fetcher,
         timeline: Timeline,
@@ -57,7 +59,7 @@ impl Reel {
     pub fn breaks(&self, segment: Segment) -> Vec<Seconds> {
         match self {
             Reel::Pieces { timeline, .. } => timeline.breaks(segment),
-            Reel::Read(..) | Reel::Tables { .. } => Vec::new(),
+            Reel::Read(..) | Reel::Tables { .. } | Reel::Heard(_) => Vec::new(),
         }
     }
 
@@ -71,6 +73,7 @@ impl Reel {
                 Ok(Looked::clone(looked).with_keyframes(bench, input).await?)
             }
             Reel::Tables { looked, .. } => Ok(Looked::clone(looked)),
+            Reel::Heard(_) => Err(MediaError::NoVideo.into()),
             Reel::Pieces { fetcher, timeline } => {
                 let path = beginning(bench, fetcher, timeline, "look").await?;
                 let input = Input::File(path);
@@ -92,8 +95,11 @@ impl Reel {
     /// As [`Reel::look`].
     pub async fn hear(&self, bench: &Bench<'_>) -> Result<Sound, CutError> {
         match self {
-            Reel::Read(input, _) => Ok(probe::sound(bench, input).await?),
-            Reel::Tables { link, .. } => Ok(probe::sound(bench, link).await?),
+            Reel::Read(input, _) | Reel::Heard(input) => Ok(probe::sound(bench, input).await?),
+            Reel::Tables { spool, .. } => {
+                let input = Input::File(spool.path().to_owned());
+                Ok(probe::sound(bench, &input).await?)
+            }
             Reel::Pieces { fetcher, timeline } => {
                 let path = beginning(bench, fetcher, timeline, "hear").await?;
                 Ok(probe::sound(bench, &Input::File(path)).await?)
@@ -131,6 +137,11 @@ impl Reel {
                     }
                     Ok(false) | Err(_) => {}
                 }
+                let Some(link) = link else {
+                    spool.want_all().await.map_err(unfetched)?;
+                    let input = Input::File(spool.path().to_owned());
+                    return Ok(Some(window::fetch(bench, &input, looked, recipe).await?));
+                };
                 // It may hold much already.
                 let _ = tokio::fs::remove_file(spool.path()).await;
                 // The server gave what it was asked for: nobody may blame it.
@@ -140,7 +151,7 @@ impl Reel {
                 let windows = window::fetch(bench, link, &looked, recipe).await;
                 Ok(Some(windows.map_err(MediaError::of_what_is_there)?))
             }
-            Reel::Pieces { .. } => Ok(None),
+            Reel::Pieces { .. } | Reel::Heard(_) => Ok(None),
         }
     }
 
@@ -156,7 +167,14 @@ impl Reel {
     ) -> Result<(Input, Probe), CutError> {
         match self {
             Reel::Read(input, looked) => Ok((input.clone(), looked.probe.clone())),
-            Reel::Tables { link, looked, .. } => Ok((link.clone(), looked.probe.clone())),
+            Reel::Tables { spool, looked, .. } => {
+                if !wide(spool, looked, segment).await.map_err(unfetched)? {
+                    spool.want_all().await.map_err(unfetched)?;
+                }
+                let input = Input::File(spool.path().to_owned());
+                Ok((input, looked.probe.clone()))
+            }
+            Reel::Heard(_) => Err(MediaError::NoVideo.into()),
             Reel::Pieces { fetcher, timeline } => {
                 if segment.start >= timeline.end() {
                     return Err(MediaError::Range(timeline.end()).into());
@@ -186,13 +204,15 @@ impl Reel {
         zero: Option<Seconds>,
     ) -> Result<Option<(Input, Sound)>, CutError> {
         match self {
-            Reel::Read(input, _) => {
+            Reel::Read(input, _) | Reel::Heard(input) => {
                 let sound = probe::sound(bench, input).await?;
                 Ok(Some((input.clone(), sound)))
             }
-            Reel::Tables { link, .. } => {
-                let sound = probe::sound(bench, link).await?;
-                Ok(Some((link.clone(), sound)))
+            Reel::Tables { spool, .. } => {
+                spool.want_all().await.map_err(unfetched)?;
+                let input = Input::File(spool.path().to_owned());
+                let sound = probe::sound(bench, &input).await?;
+                Ok(Some((input, sound)))
             }
             Reel::Pieces { fetcher, timeline } => {
                 let Some(run) = timeline.run(segment).filter(|run| run.end > segment.start) else {
@@ -208,6 +228,20 @@ impl Reel {
             }
         }
     }
+}
+
+/// Fetches what ffmpeg will read of an MP4 to copy a segment, which begins earlier and ends later; false when that cannot be told.
+async fn wide(spool: &mut Spool, looked: &Looked, segment: Segment) -> Result<bool, SpoolError> {
+    /// As far as the copying looks before and behind.
+    const AROUND: Seconds = Seconds::from_micros(2_500_000);
+    let Some(whole) = &looked.whole else {
+        return Ok(false);
+    };
+    let around = Segment {
+        start: (segment.start - AROUND).max(Seconds::ZERO),
+        end: segment.end + AROUND,
+    };
+    stretch_fetched(spool, whole, around).await
 }
 
 /// Fetches what a recipe needs of an MP4; false when its tables do not help.

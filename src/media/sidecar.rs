@@ -1,4 +1,4 @@
-//! The only place that starts ffmpeg and ffprobe. Every child is our own binary re-executed as a launcher that limits itself and
+//! The only place that starts ffmpeg, ffprobe and yt-dlp. Every child is our own binary re-executed as a launcher that limits itself and
 //! then becomes the program; it has a process group, a deadline and nothing on standard input. Arguments are arrays, never a shell.
 
 use std::ffi::{OsStr, OsString};
@@ -76,6 +76,9 @@ const STDERR_TAIL: usize = 4096;
 const STDOUT_MOST: u64 = 64 << 20;
 /// Between SIGTERM and SIGKILL: with it a cancelled cut is gone within a second.
 const GRACE: Duration = Duration::from_millis(400);
+/// Address space of yt-dlp, which holds whole pages in memory: it takes 80 MB for small ones, and a runtime for JavaScript may need
+/// 700 MB more.
+const READER_MEMORY: u64 = 1_000_000_000;
 /// What the launcher says through its exit code when the program cannot be executed.
 pub const CANNOT_EXECUTE: i32 = 127;
 
@@ -148,6 +151,63 @@ pub async fn ffmpeg_listing(job: Job<'_>, list: &str) -> Result<Vec<u8>, Sidecar
     printed(job, command).await
 }
 
+/// Runs yt-dlp and returns what it printed. Of its last words only errors are kept: its warnings quote from the cookies file.
+///
+/// # Errors
+/// As [`ffmpeg`].
+pub async fn ytdlp(
+    job: Job<'_>,
+    program: &Path,
+    arguments: Vec<OsString>,
+) -> Result<Vec<u8>, SidecarError> {
+    let programs = Programs {
+        memory: job.programs.memory.min(READER_MEMORY),
+        ..job.programs.clone()
+    };
+    let bounded = Job {
+        programs: &programs,
+        ..job
+    };
+    let mut command = launch(&bounded, program);
+    // Every way out that it knows leads to the gate, those for protocols that it has yet to learn included. Without a lease there
+    // is none: nothing listens on port 0.
+    let way_out = job.proxy.unwrap_or("http://127.0.0.1:0");
+    command.envs(["http_proxy", "https_proxy", "all_proxy"].map(|name| (name, way_out)));
+    // Whatever it keeps for a user, it keeps in the job's directory.
+    command
+        .envs(["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TMPDIR"].map(|name| (name, job.dir)));
+    // Its modules may lie where `pip install --user` puts them.
+    command.envs(
+        std::env::var_os("HOME").map(|home| ("PYTHONUSERBASE", Path::new(&home).join(".local"))),
+    );
+    // Code that lies about in some folder is not ours to run.
+    command.env("YTDLP_NO_PLUGINS", "1");
+    command.args(arguments);
+    match printed(job, command).await {
+        Err(SidecarError::Exit { status, stderr }) => Err(SidecarError::Exit {
+            status,
+            stderr: errors_of(&stderr),
+        }),
+        ended => ended,
+    }
+}
+
+/// The words from the first error on; without one, the last line, which is where Python says what is wrong.
+fn errors_of(stderr: &str) -> String {
+    let error = stderr
+        .match_indices("ERROR:")
+        .map(|(place, _)| place)
+        .find(|place| *place == 0 || stderr[..*place].ends_with('\n'));
+    let Some(start) = error else {
+        return stderr.lines().next_back().unwrap_or_default().to_owned();
+    };
+    stderr[start..]
+        .lines()
+        .filter(|line| !line.starts_with("WARNING:"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
 async fn printed(job: Job<'_>, mut command: Command) -> Result<Vec<u8>, SidecarError> {
     let child = supervise(job, move |announce| {
         let mut child = command.spawn()?;
@@ -159,7 +219,7 @@ async fn printed(job: Job<'_>, mut command: Command) -> Result<Vec<u8>, SidecarE
             let mut buffer = [0_u8; 4096];
             if let Some(mut stderr) = stderr {
                 while let Ok(count @ 1..) = stderr.read(&mut buffer) {
-                    tail.push(&String::from_utf8_lossy(&buffer[..count]));
+                    tail.extend(&String::from_utf8_lossy(&buffer[..count]));
                 }
             }
             tail.text
@@ -312,8 +372,12 @@ struct Tail {
 
 impl Tail {
     fn push(&mut self, line: &str) {
-        self.text.push_str(line);
-        self.text.push('\n');
+        self.extend(line);
+        self.extend("\n");
+    }
+
+    fn extend(&mut self, piece: &str) {
+        self.text.push_str(piece);
         if self.text.len() > STDERR_TAIL {
             let cut = self.text.len() - STDERR_TAIL;
             let cut = (cut..self.text.len())

@@ -9,20 +9,19 @@ use std::time::Duration;
 
 use aes::Aes128;
 use cbc::cipher::{Block, BlockModeDecrypt, KeyIvInit};
-use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, RANGE,
-};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RANGE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Proxy, RequestBuilder, Response, StatusCode, Url};
 
+use super::page::Stream;
 use super::playlist::Part;
 
 /// Asks for things on behalf of one source.
 #[derive(Clone, Debug)]
 pub struct Fetcher {
     client: Client,
-    /// Sent to the host that they are for, and below it.
-    cookies: Option<(String, HeaderValue)>,
+    /// What servers of a page's stream want to be sent.
+    stream: Option<Arc<Stream>>,
 }
 
 /// Why something was not fetched.
@@ -80,39 +79,16 @@ const MOST_REDIRECTS: usize = 5;
 pub type Secret = ([u8; 16], [u8; 16]);
 
 impl Fetcher {
-    /// A client behind `proxy`. `headers` go with every request; a `Cookie` among them only to `host` and hosts below it.
+    /// A client behind `proxy`.
     ///
     /// # Errors
     /// When the proxy's address cannot be used.
-    pub fn new(
-        proxy: &str,
-        headers: &[(String, String)],
-        host: &str,
-    ) -> Result<Fetcher, FetchError> {
+    pub fn new(proxy: &str) -> Result<Fetcher, FetchError> {
         // The first to ask decides; that it was decided already is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut cookies = None;
-        let mut all = HeaderMap::new();
-        for (name, value) in headers {
-            let (Ok(name), Ok(value)) = (
-                HeaderName::from_bytes(name.as_bytes()),
-                HeaderValue::from_str(value),
-            ) else {
-                continue;
-            };
-            if name == COOKIE {
-                cookies = Some((host.to_ascii_lowercase(), value));
-            } else if !matches!(
-                name.as_str(),
-                "host" | "range" | "accept-encoding" | "connection"
-            ) {
-                all.insert(name, value);
-            }
-        }
         let client = Client::builder()
             .proxy(Proxy::all(proxy)?)
             .user_agent(concat!("meme-maker/", env!("CARGO_PKG_VERSION")))
-            .default_headers(all)
             .read_timeout(SILENCE)
             // Where a link leads is nobody's business but its server's.
             .referer(false)
@@ -120,7 +96,19 @@ impl Fetcher {
             // Each request is judged by itself.
             .pool_max_idle_per_host(0)
             .build()?;
-        Ok(Fetcher { client, cookies })
+        Ok(Fetcher {
+            client,
+            stream: None,
+        })
+    }
+
+    /// The same with what the servers of a page's stream want to be sent.
+    #[must_use]
+    pub fn on_behalf_of(self, stream: &Stream) -> Fetcher {
+        Fetcher {
+            stream: Some(Arc::new(stream.clone())),
+            ..self
+        }
     }
 
     /// Asks for a link, or a range of it.
@@ -145,21 +133,21 @@ impl Fetcher {
         Ok(request.send().await?)
     }
 
+    /// A request as far as its address says; on a redirect to another host the client drops what is secret.
     fn request(&self, url: &Url) -> RequestBuilder {
-        let request = self
-            .client
-            .get(url.clone())
-            .header(ACCEPT_ENCODING, "identity");
-        match &self.cookies {
-            Some((host, value))
-                if url
-                    .host_str()
-                    .is_some_and(|asked| is_at_or_below(asked, host)) =>
-            {
-                request.header(COOKIE, value.clone())
+        let mut headers = HeaderMap::new();
+        let extra = self
+            .stream
+            .iter()
+            .flat_map(|stream| stream.headers_for(url));
+        for (name, value) in extra {
+            let (name, value) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>());
+            if let (Ok(name), Ok(value)) = (name, value) {
+                headers.insert(name, value);
             }
-            _ => request,
         }
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        self.client.get(url.clone()).headers(headers)
     }
 
     /// A part in memory: at most `most` bytes of it.
@@ -273,14 +261,6 @@ pub fn content_type(answer: &Response) -> String {
         .next()
         .unwrap_or_default();
     kind.trim().to_ascii_lowercase()
-}
-
-fn is_at_or_below(name: &str, host: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    name == host
-        || name
-            .strip_suffix(host)
-            .is_some_and(|rest| rest.ends_with('.'))
 }
 
 /// A file that is written from its beginning to its end.
@@ -444,13 +424,5 @@ mod tests {
             assert!(piece.finish().is_err());
         }
         assert_eq!(Piece::new(None).open(b"as it is"), b"as it is");
-    }
-
-    #[test]
-    fn cookies_go_where_they_belong() {
-        assert!(is_at_or_below("example.com", "example.com"));
-        assert!(is_at_or_below("CDN.example.com", "example.com"));
-        assert!(!is_at_or_below("badexample.com", "example.com"));
-        assert!(!is_at_or_below("example.com.evil.net", "example.com"));
     }
 }

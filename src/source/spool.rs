@@ -189,6 +189,14 @@ impl Spool {
         Ok(())
     }
 
+    /// Sees to it that all of it is here.
+    ///
+    /// # Errors
+    /// As [`Spool::want`].
+    pub async fn want_all(&mut self) -> Result<(), SpoolError> {
+        self.want(std::iter::once(0..self.length)).await
+    }
+
     /// Reads bytes that are here.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ mod playlists;
 mod random;
 mod refusals;
 mod shutdown;
+mod video_pages;
 mod withstand;
 
 mod support;
