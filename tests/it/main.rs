@@ -16,6 +16,7 @@ mod exact;
 mod files;
 mod house;
 mod nginx;
+mod page_clips;
 mod pages;
 mod playlists;
 mod random;

@@ -21,7 +21,7 @@ use crate::support::service::{BINARY, PATIENCE, Service, Setup};
 const YTDLP: [&str; 2] = ["pages", "yt-dlp==2026.10.26"];
 
 /// The real program, installed once for all tests of a build.
-fn ytdlp() -> &'static Path {
+pub fn ytdlp() -> &'static Path {
     static PLACE: LazyLock<PathBuf> = LazyLock::new(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python.sh");
         let output = Command::new("bash")
@@ -37,7 +37,7 @@ fn ytdlp() -> &'static Path {
     &PLACE
 }
 
-fn program(dir: &Path, script: &str) -> PathBuf {
+pub fn program(dir: &Path, script: &str) -> PathBuf {
     let path = dir.join("program");
     std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
@@ -45,7 +45,7 @@ fn program(dir: &Path, script: &str) -> PathBuf {
 }
 
 /// The real program with the faults of `tests/data/pages/plugin` within its reach.
-fn with_faults(dir: &Path, switch: &str) -> PathBuf {
+pub fn with_faults(dir: &Path, switch: &str) -> PathBuf {
     let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pages/plugin");
     let (plugin, ytdlp) = (plugin.display(), ytdlp().display());
     program(

@@ -177,7 +177,15 @@ fn locked(format: &Format) -> bool {
 fn place(format: &Format) -> Option<(Kind, url::Url)> {
     let url = link(format.url.as_deref()?);
     match format.protocol.as_deref() {
-        Some("m3u8" | "m3u8_native") => Some((Kind::Hls, url?)),
+        Some("m3u8" | "m3u8_native") => {
+            // Where nobody knows whether the sound comes apart, the playlist above knows.
+            let above = format.manifest_url.as_deref().and_then(link);
+            let unsure = matches!(
+                tracks(format),
+                (Track::Known(_) | Track::Unknown, Track::Unknown)
+            );
+            Some((Kind::Hls, above.filter(|_| unsure).or(url)?))
+        }
         // Its `url` may be the manifest or a segment; its fragments are known to the program alone.
         Some("http_dash_segments") => Some((Kind::Dash, link(format.manifest_url.as_deref()?)?)),
         Some("http" | "https") | None => match format.ext.as_deref() {

@@ -100,6 +100,12 @@ impl Origin {
 
     /// Request lines so far.
     pub fn requests(&self) -> Vec<String> {
+        let lines = |head: &String| head.lines().next().unwrap_or_default().trim().to_owned();
+        self.requests.lock().unwrap().iter().map(lines).collect()
+    }
+
+    /// Whole heads of requests so far.
+    pub fn heads(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 }
@@ -113,7 +119,7 @@ fn answer(
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut first = String::new();
     reader.read_line(&mut first)?;
-    requests.lock().unwrap().push(first.trim().to_owned());
+    let mut head = first.clone();
     let mut range = None;
     loop {
         let mut line = String::new();
@@ -121,6 +127,7 @@ fn answer(
         if line.trim().is_empty() {
             break;
         }
+        head.push_str(&line);
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("range: bytes=") {
             range = value
                 .trim()
@@ -128,6 +135,7 @@ fn answer(
                 .map(|(from, to)| (from.parse::<usize>().unwrap_or(0), to.parse::<usize>().ok()));
         }
     }
+    requests.lock().unwrap().push(head);
     let path = first
         .split(' ')
         .nth(1)

@@ -57,6 +57,20 @@ fn chosen(list: &str, height: u32) -> String {
 }
 
 #[test]
+fn a_playlist_that_may_lack_its_sound_is_entered_from_above() {
+    let address = |acodec: &str| {
+        let json = format!(
+            r#"{{"title": "x", "formats": [{{"format_id": "h", "protocol": "m3u8_native", "ext": "mp4", "vcodec": "avc1", "height": 360,
+                 "acodec": {acodec}, "url": "https://v.example/list.m3u8", "manifest_url": "https://v.example/master.m3u8"}}]}}"#
+        );
+        page(&json).video.url.path().to_owned()
+    };
+    assert_eq!(address("null"), "/master.m3u8");
+    assert_eq!(address("\"mp4a.40.2\""), "/list.m3u8");
+    assert_eq!(address("\"none\""), "/list.m3u8");
+}
+
+#[test]
 fn streams_are_chosen_to_fit_and_to_be_cut_cheaply() {
     for (list, height, expected) in [
         // One file with both.
