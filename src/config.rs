@@ -87,6 +87,7 @@ pub struct Engine {
     pub max_height: u32,
     pub max_pixels: u64,
     pub memory: Bytes,
+    pub readable: Vec<PathBuf>,
     pub probe_seconds: u64,
     pub fetch_seconds: u64,
     pub cut_seconds: u64,
@@ -97,7 +98,9 @@ pub struct Engine {
 #[serde(default, deny_unknown_fields)]
 pub struct Egress {
     pub allow: Vec<String>,
+    pub deny: Vec<String>,
     pub ports: Vec<u16>,
+    pub nameservers: Vec<SocketAddr>,
     pub max_bytes: Bytes,
     pub max_connections: u32,
     pub connect_seconds: u64,
@@ -232,7 +235,14 @@ impl Settings {
             .try_parsing(true)
             .list_separator(",")
             .source(Some(variables));
-        for key in ["server.trusted_proxies", "egress.allow", "egress.ports"] {
+        for key in [
+            "server.trusted_proxies",
+            "engine.readable",
+            "egress.allow",
+            "egress.deny",
+            "egress.ports",
+            "egress.nameservers",
+        ] {
             named = named.with_list_parse_key(key);
         }
         let named = config::Config::builder().add_source(named).build()?;
@@ -315,6 +325,16 @@ impl Settings {
         }
         // An empty variable is an empty list.
         self.egress.allow.retain(|entry| !entry.is_empty());
+        self.egress.deny.retain(|entry| !entry.is_empty());
+        let readable = &mut self.engine.readable;
+        readable.retain(|path| !path.as_os_str().is_empty());
+        if let Some(path) = readable.iter().find(|path| !path.is_absolute()) {
+            return wrong(
+                "engine.readable",
+                &path.display(),
+                "give whole paths, like /opt/ffmpeg",
+            );
+        }
         if self.limits.max_clip_seconds == 0 || self.limits.max_clip_seconds > 86_400 {
             return wrong(
                 "limits.max_clip_seconds",
@@ -473,6 +493,7 @@ impl Default for Engine {
             max_height: 1080,
             max_pixels: 35_389_440,
             memory: Bytes(1_500_000_000),
+            readable: Vec::new(),
             probe_seconds: 30,
             fetch_seconds: 300,
             cut_seconds: 900,
@@ -484,7 +505,9 @@ impl Default for Egress {
     fn default() -> Self {
         Egress {
             allow: Vec::new(),
+            deny: Vec::new(),
             ports: Vec::new(),
+            nameservers: Vec::new(),
             max_bytes: Bytes(4_000_000_000),
             max_connections: 500,
             connect_seconds: 10,
@@ -635,6 +658,7 @@ mod tests {
             ("[engine]\ncrf = 99", "engine.crf"),
             ("[limits]\nmax_clip_seconds = 0", "limits.max_clip_seconds"),
             ("[server]\naccel = \"clips\"", "server.accel"),
+            ("[engine]\nreadable = [\"lib\"]", "engine.readable"),
         ] {
             let error = load(toml, &[], Flags::default()).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");

@@ -97,6 +97,7 @@ impl Tools {
                     ffmpeg: engine.ffmpeg.clone(),
                     ffprobe: engine.ffprobe.clone(),
                     memory: engine.memory.0,
+                    readable: engine.readable.clone(),
                 },
                 threads: engine.threads.clamp(1, 16),
                 preset: engine.preset.clone(),

@@ -66,6 +66,8 @@ impl Bench<'_> {
             deadline,
             stop: self.stop,
             proxy: None,
+            reads: &[],
+            kin: sidecar::Kin::Alone,
         }
     }
 }
