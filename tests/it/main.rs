@@ -11,6 +11,7 @@ mod binary;
 mod clips;
 mod command_line;
 mod durability;
+mod egress;
 mod events;
 mod exact;
 mod files;
@@ -19,6 +20,7 @@ mod nginx;
 mod pages;
 mod random;
 mod refusals;
+mod sandbox;
 mod shutdown;
 mod withstand;
 

@@ -42,6 +42,21 @@ const NEVER: &[c_long] = &[
     libc::SYS_setfsgid,
     libc::SYS_capset,
     libc::SYS_personality,
+    // Who may do what with a file, which no rule about opening it covers.
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    libc::SYS_utimensat,
+    FCHMODAT2,
+    SETXATTRAT,
+    REMOVEXATTRAT,
     // Another view of the file system.
     libc::SYS_mount,
     libc::SYS_umount2,
@@ -102,9 +117,33 @@ const NEVER: &[c_long] = &[
     libc::SYS_mq_open,
 ];
 
+// Newer than what libc knows everywhere, and with the same number on every architecture.
+const FCHMODAT2: c_long = 452;
+const SETXATTRAT: c_long = 463;
+const REMOVEXATTRAT: c_long = 466;
+
+/// Those that change how fast a process runs and where, by the place of the process among their arguments.
+const ABOUT_A_PROCESS: &[(c_long, u8)] = &[
+    (libc::SYS_setpriority, 1),
+    (libc::SYS_ioprio_set, 1),
+    (libc::SYS_sched_setaffinity, 0),
+    (libc::SYS_sched_setattr, 0),
+    (libc::SYS_sched_setparam, 0),
+    (libc::SYS_sched_setscheduler, 0),
+    (libc::SYS_migrate_pages, 0),
+    (libc::SYS_move_pages, 0),
+    (libc::SYS_prlimit64, 0),
+];
+
 /// The same under the names that only this architecture still has.
 #[cfg(target_arch = "x86_64")]
 const NEVER_HERE: &[c_long] = &[
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
     libc::SYS_mknod,
     libc::SYS_symlink,
     libc::SYS_link,
@@ -139,6 +178,8 @@ const NAMESPACES: [i32; 8] = [
     libc::CLONE_NEWNET,
     libc::CLONE_PTRACE,
 ];
+/// From the kernel's `ioprio.h`.
+const IOPRIO_WHO_PROCESS: u64 = 1;
 /// What of a socket's type is not a flag.
 const TYPE: u64 = 0xf;
 
@@ -200,10 +241,18 @@ fn refused(kin: Kin, port: Option<u16>) -> io::Result<Rules> {
     let typed = typed.map(|request| rule([(1, Dword, Eq, u64::from(request as u32))]));
     rules.insert(libc::SYS_ioctl, typed.into_iter().collect::<Result<_, _>>()?);
     let own = u64::from(std::process::id());
-    rules.insert(
-        libc::SYS_prlimit64,
-        vec![rule([(0, Dword, Ne, 0), (0, Dword, Ne, own)])?],
-    );
+    for (call, place) in ABOUT_A_PROCESS {
+        let another = rule([(*place, Dword, Ne, 0), (*place, Dword, Ne, own)])?;
+        rules.insert(*call, vec![another]);
+    }
+    // These know groups and users as well, which are more than the program.
+    for (call, process) in [
+        (libc::SYS_setpriority, u64::from(libc::PRIO_PROCESS)),
+        (libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS),
+    ] {
+        let more = rule([(0, Dword, Ne, process)])?;
+        rules.entry(call).or_default().push(more);
+    }
     let mut clones = NAMESPACES
         .into_iter()
         .map(|flag| any_of(0, flag))
