@@ -130,6 +130,7 @@ impl Tools {
             dir,
             stop,
             progress,
+            subject: None,
         }
     }
 
@@ -142,7 +143,7 @@ impl Tools {
         bench: &Bench<'_>,
         source: &Source,
     ) -> Result<(Looked, u64), CutError> {
-        let opened = self.open(source)?;
+        let opened = self.open(bench, source)?;
         let looked = async {
             let spooled = spooled(bench, &opened, None).await?;
             if let Spooled::Here(_, looked) = spooled {
@@ -162,7 +163,7 @@ impl Tools {
     /// When the source is refused, cannot be reached or read, or does not hold the segments.
     pub async fn fetch(&self, bench: &Bench<'_>, recipe: &Recipe) -> Result<Fetched, CutError> {
         let began = Instant::now();
-        let opened = self.open(&recipe.source)?;
+        let opened = self.open(bench, &recipe.source)?;
         let windows = async {
             let spooled = spooled(bench, &opened, Some(recipe)).await?;
             if let Spooled::Here(input, looked) = &spooled {
@@ -206,8 +207,8 @@ impl Tools {
         Ok(media::make(bench, planned, recipe).await?)
     }
 
-    fn open(&self, source: &Source) -> Result<Opened, SourceError> {
-        source::open(&self.gate, source, self.budget.clone())
+    fn open(&self, bench: &Bench<'_>, source: &Source) -> Result<Opened, SourceError> {
+        source::open(&self.gate, source, self.budget.clone(), bench.subject)
     }
 }
 

@@ -49,7 +49,7 @@ pub struct ProblemBody {
 }
 
 /// Every code that an answer or a failed clip may carry, with the status it is answered with; 0 marks codes of failed clips only.
-pub const CODES: [(&str, u16); 63] = [
+pub const CODES: [(&str, u16); 65] = [
     ("json_invalid", 400),
     ("json_unknown_field", 400),
     ("field_type", 400),
@@ -60,6 +60,7 @@ pub const CODES: [(&str, u16); 63] = [
     ("url_credentials", 400),
     ("url_port", 400),
     ("url_blocked", 403),
+    ("url_downgrade", 0),
     ("time_missing", 400),
     ("time_invalid", 400),
     ("time_order", 400),
@@ -103,6 +104,7 @@ pub const CODES: [(&str, u16); 63] = [
     ("source_truncated", 0),
     ("source_damaged", 0),
     ("source_too_many_requests", 0),
+    ("source_redirects", 0),
     ("time_range", 0),
     ("clip_empty", 0),
     ("cut_failed", 0),
@@ -249,11 +251,13 @@ impl From<LibraryError> for Problem {
         match error {
             LibraryError::Refused(refusal) => {
                 let status = match refusal {
-                    Refusal::Blocked => StatusCode::FORBIDDEN,
+                    Refusal::Blocked | Refusal::Denied | Refusal::Own => StatusCode::FORBIDDEN,
                     Refusal::Invalid
                     | Refusal::Scheme
                     | Refusal::Credentials
                     | Refusal::Port(_)
+                    | Refusal::Downgrade
+                    | Refusal::Redirects
                     | Refusal::Unresolvable(_)
                     | Refusal::Unreachable(_)
                     | Refusal::Bytes
@@ -367,6 +371,8 @@ mod tests {
             Refusal::Credentials,
             Refusal::Port(22),
             Refusal::Blocked,
+            Refusal::Denied,
+            Refusal::Own,
         ];
         for refusal in refusals {
             let problem = Problem::from(LibraryError::Refused(refusal));
@@ -380,6 +386,8 @@ mod tests {
         }
         for refusal in [
             Refusal::Unresolvable(String::new()),
+            Refusal::Downgrade,
+            Refusal::Redirects,
             Refusal::Bytes,
             Refusal::Connections,
             Refusal::Deadline,

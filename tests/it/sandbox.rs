@@ -239,7 +239,9 @@ impl Ground {
     fn names(&self) -> BTreeSet<PathBuf> {
         let in_dir = |dir: &Path| {
             let entries = std::fs::read_dir(dir).unwrap();
-            entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+            entries
+                .map(|entry| entry.unwrap().path())
+                .collect::<Vec<_>>()
         };
         let data = PathBuf::from(self.places["data"].as_str().unwrap());
         [in_dir(&data), in_dir(&self.dir)]
@@ -254,7 +256,10 @@ impl Ground {
 /// The script, with the machine's Python in its first line: the real one, no shim that would have to start it.
 fn program() -> String {
     let asked = Command::new("python3")
-        .args(["-c", "import os, sys; print(os.path.realpath(sys.executable))"])
+        .args([
+            "-c",
+            "import os, sys; print(os.path.realpath(sys.executable))",
+        ])
         .output()
         .unwrap();
     let python = String::from_utf8(asked.stdout).unwrap();
@@ -343,7 +348,11 @@ fn without_a_way_out_there_is_no_socket_at_all() {
         "datagram",
         "unix socket",
     ] {
-        assert_eq!(ground.held(name, Kin::Alone, false), "refused EPERM", "{name}");
+        assert_eq!(
+            ground.held(name, Kin::Alone, false),
+            "refused EPERM",
+            "{name}"
+        );
     }
     assert!(ground.gate.accept().is_err(), "somebody came to the gate");
     ground.nobody_knocked();

@@ -239,7 +239,10 @@ fn refused(kin: Kin, port: Option<u16>) -> io::Result<Rules> {
     // What is typed into the terminal of whoever started us.
     let typed = [libc::TIOCSTI, libc::TIOCLINUX];
     let typed = typed.map(|request| rule([(1, Dword, Eq, u64::from(request as u32))]));
-    rules.insert(libc::SYS_ioctl, typed.into_iter().collect::<Result<_, _>>()?);
+    rules.insert(
+        libc::SYS_ioctl,
+        typed.into_iter().collect::<Result<_, _>>()?,
+    );
     let own = u64::from(std::process::id());
     for (call, place) in ABOUT_A_PROCESS {
         let another = rule([(*place, Dword, Ne, 0), (*place, Dword, Ne, own)])?;

@@ -121,9 +121,9 @@ fn restricted(
             look | AccessFs::WriteFile,
         ))?
         .add_rules(path_beneath_rules(["."], work))?
-        .add_rules(port.map(|port| {
-            Ok::<_, RulesetError>(NetPort::new(port, AccessNet::ConnectTcp))
-        }))?;
+        .add_rules(
+            port.map(|port| Ok::<_, RulesetError>(NetPort::new(port, AccessNet::ConnectTcp))),
+        )?;
     Ok(ruleset.restrict_self()?.landlock)
 }
 
@@ -187,7 +187,10 @@ mod tests {
         let script = dir.path().join("script");
         for (first, found) in [
             ("#!/bin/sh\n", Some("/bin/sh")),
-            ("#! /opt/venv/bin/python3 -I\nx", Some("/opt/venv/bin/python3")),
+            (
+                "#! /opt/venv/bin/python3 -I\nx",
+                Some("/opt/venv/bin/python3"),
+            ),
             ("\x7fELF", None),
             ("#!", None),
             ("", None),

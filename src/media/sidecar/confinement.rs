@@ -69,8 +69,14 @@ mod tests {
             ..whole
         };
         for (told, words) in [
-            (whole, "Landlock 7; held: files, TCP ports, signals, system calls"),
-            (old, "Landlock 2; held: files, system calls; not held: TCP ports, signals"),
+            (
+                whole,
+                "Landlock 7; held: files, TCP ports, signals, system calls",
+            ),
+            (
+                old,
+                "Landlock 2; held: files, system calls; not held: TCP ports, signals",
+            ),
             (
                 Confinement::default(),
                 "no Landlock; not held: files, TCP ports, signals, system calls",

@@ -692,7 +692,7 @@ async fn a_tunnel_carries_bytes_both_ways() {
 #[test]
 fn a_response_keeps_what_delimits_its_body() {
     let response = b"HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\nConnection: Transfer-Encoding, X-A\r\nX-A: 1\r\n\r\n0";
-    let ResponseHead::Final(head, length) = parse_response(response) else {
+    let ResponseHead::Final { head, length, .. } = parse_response(response) else {
         panic!("not final")
     };
     let head = String::from_utf8(head).unwrap();
