@@ -89,6 +89,7 @@ pub struct Engine {
     pub max_height: u32,
     pub max_pixels: u64,
     pub memory: Bytes,
+    pub readable: Vec<PathBuf>,
     pub probe_seconds: u64,
     pub fetch_seconds: u64,
     pub cut_seconds: u64,
@@ -110,7 +111,9 @@ pub struct Sources {
 #[serde(default, deny_unknown_fields)]
 pub struct Egress {
     pub allow: Vec<String>,
+    pub deny: Vec<String>,
     pub ports: Vec<u16>,
+    pub nameservers: Vec<SocketAddr>,
     pub max_bytes: Bytes,
     pub max_connections: u32,
     pub connect_seconds: u64,
@@ -207,6 +210,16 @@ const SEEDS: [(&str, &str); 3] = [
     ("BASE_URL", "server.base_url"),
 ];
 
+/// Settings that are lists: separated by commas in the environment.
+const LISTS: [&str; 6] = [
+    "server.trusted_proxies",
+    "engine.readable",
+    "egress.allow",
+    "egress.deny",
+    "egress.ports",
+    "egress.nameservers",
+];
+
 const PREFIX: &str = "MEME_MAKER";
 
 impl Settings {
@@ -245,11 +258,17 @@ impl Settings {
             .try_parsing(true)
             .list_separator(",")
             .source(Some(variables));
-        for key in ["server.trusted_proxies", "egress.allow", "egress.ports"] {
+        for key in LISTS {
             named = named.with_list_parse_key(key);
         }
         let named = config::Config::builder().add_source(named).build()?;
         for (key, value) in leaves(&named.cache.try_deserialize::<serde_json::Value>()?) {
+            // One number is taken for a number, whatever is wanted.
+            let value = match value {
+                list @ serde_json::Value::Array(_) => list,
+                one if LISTS.contains(&key.as_str()) => serde_json::Value::Array(vec![one]),
+                other => other,
+            };
             builder = builder.set_override(key, to_config(value))?;
         }
         if let Some(bind) = flags.bind {
@@ -328,6 +347,16 @@ impl Settings {
         }
         // An empty variable is an empty list.
         self.egress.allow.retain(|entry| !entry.is_empty());
+        self.egress.deny.retain(|entry| !entry.is_empty());
+        let readable = &mut self.engine.readable;
+        readable.retain(|path| !path.as_os_str().is_empty());
+        if let Some(path) = readable.iter().find(|path| !path.is_absolute()) {
+            return wrong(
+                "engine.readable",
+                &path.display(),
+                "give whole paths, like /opt/ffmpeg",
+            );
+        }
         if self.limits.max_clip_seconds == 0 || self.limits.max_clip_seconds > 86_400 {
             return wrong(
                 "limits.max_clip_seconds",
@@ -503,6 +532,7 @@ impl Default for Engine {
             max_height: 1080,
             max_pixels: 35_389_440,
             memory: Bytes(1_500_000_000),
+            readable: Vec::new(),
             probe_seconds: 30,
             fetch_seconds: 300,
             cut_seconds: 900,
@@ -525,7 +555,9 @@ impl Default for Egress {
     fn default() -> Self {
         Egress {
             allow: Vec::new(),
+            deny: Vec::new(),
             ports: Vec::new(),
+            nameservers: Vec::new(),
             max_bytes: Bytes(4_000_000_000),
             max_connections: 500,
             connect_seconds: 10,
@@ -642,6 +674,18 @@ mod tests {
         let settings = load("", &environment, Flags::default()).unwrap();
         assert_eq!(settings.egress.allow, ["127.0.0.0/8", "*.lan"]);
         assert_eq!(settings.egress.ports, [8080, 8443]);
+        let environment = [
+            ("MEME_MAKER__EGRESS__PORTS", "8080"),
+            ("MEME_MAKER__EGRESS__DENY", "1.1.1.1"),
+            (
+                "MEME_MAKER__EGRESS__NAMESERVERS",
+                "9.9.9.9:53,[2620:fe::fe]:53",
+            ),
+        ];
+        let settings = load("", &environment, Flags::default()).unwrap();
+        assert_eq!(settings.egress.ports, [8080]);
+        assert_eq!(settings.egress.deny, ["1.1.1.1"]);
+        assert_eq!(settings.egress.nameservers.len(), 2);
         let settings = load("", &[("MEME_MAKER__EGRESS__ALLOW", "")], Flags::default()).unwrap();
         assert!(settings.egress.allow.is_empty());
     }
@@ -682,6 +726,7 @@ mod tests {
                 "[sources]\njs_runtime = \"node:node\"",
                 "sources.js_runtime",
             ),
+            ("[engine]\nreadable = [\"lib\"]", "engine.readable"),
         ] {
             let error = load(toml, &[], Flags::default()).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");

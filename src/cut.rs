@@ -123,6 +123,7 @@ impl Tools {
                     ffmpeg: engine.ffmpeg.clone(),
                     ffprobe: engine.ffprobe.clone(),
                     memory: engine.memory.0,
+                    readable: engine.readable.clone(),
                 },
                 threads: engine.threads.clamp(1, 16),
                 preset: engine.preset.clone(),
@@ -157,6 +158,7 @@ impl Tools {
             dir,
             stop,
             progress,
+            subject: None,
         }
     }
 
@@ -169,7 +171,7 @@ impl Tools {
         bench: &Bench<'_>,
         source: &Source,
     ) -> Result<(Looked, u64), CutError> {
-        let opened = self.open(source)?;
+        let opened = self.open(bench, source)?;
         let looked = async {
             let film = self.film(bench, &opened, self.engine.max_height).await?;
             Ok((film.look(bench).await?, film.page_bytes))
@@ -184,7 +186,7 @@ impl Tools {
     /// When the source is refused, cannot be reached or read, or does not hold the segments.
     pub async fn fetch(&self, bench: &Bench<'_>, recipe: &Recipe) -> Result<Fetched, CutError> {
         let began = Instant::now();
-        let opened = self.open(&recipe.source)?;
+        let opened = self.open(bench, &recipe.source)?;
         let height = recipe.height.unwrap_or(self.engine.max_height);
         let fetching = async {
             let mut film = self.film(bench, &opened, height).await?;
@@ -221,8 +223,8 @@ impl Tools {
         Ok(media::make(bench, planned, recipe).await?)
     }
 
-    fn open(&self, source: &Source) -> Result<Opened, SourceError> {
-        source::open(&self.gate, source, self.budget.clone())
+    fn open(&self, bench: &Bench<'_>, source: &Source) -> Result<Opened, SourceError> {
+        source::open(&self.gate, source, self.budget.clone(), bench.subject)
     }
 
     /// Finds out what a source is.

@@ -27,6 +27,7 @@ pub mod cut;
 pub mod keeper;
 pub mod library;
 pub mod monitor;
+pub mod trail;
 pub mod worker;
 
 // -- top floor: faces

@@ -68,7 +68,7 @@ pub struct Wish {
 /// When the link is refused, the disk or the queue is too full, or the key was used for another wish.
 pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
     if let Source::Url(url) = &wish.recipe.source {
-        app.tools.gate.policy().judge_url(url)?;
+        app.tools.gate.judge(url, None)?;
     }
     let recipe = &wish.recipe;
     let length = recipe.length().as_f64();

@@ -55,9 +55,20 @@ pub struct Bench<'a> {
     pub dir: &'a std::path::Path,
     pub stop: &'a tokio_util::sync::CancellationToken,
     pub progress: &'a Progress,
+    /// Whom the work is for, where that is written down.
+    pub subject: Option<&'a str>,
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    /// The same place, for work that is about somebody.
+    #[must_use]
+    pub fn about(self, subject: &'a str) -> Bench<'a> {
+        Bench {
+            subject: Some(subject),
+            ..self
+        }
+    }
+
     /// A sidecar's terms: its deadline and what may stop it.
     pub fn job(&self, deadline: std::time::Duration) -> Job<'_> {
         Job {
@@ -66,6 +77,8 @@ impl Bench<'_> {
             deadline,
             stop: self.stop,
             proxy: None,
+            reads: &[],
+            kin: sidecar::Kin::Alone,
         }
     }
 }

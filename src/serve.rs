@@ -18,7 +18,7 @@ use crate::cut::Tools;
 use crate::index::{Index, IndexError};
 use crate::source::gate::{Gate, Policy, PolicyError};
 use crate::store::LocalStore;
-use crate::{http, keeper, library, monitor, worker};
+use crate::{http, keeper, library, monitor, trail, worker};
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum StartError {
     Folder(PathBuf, #[source] std::io::Error),
     #[error(transparent)]
     Index(#[from] IndexError),
-    #[error("egress.allow or egress.ports cannot be used: {0}")]
+    #[error("egress.allow, egress.deny or egress.ports cannot be used: {0}")]
     Policy(#[from] PolicyError),
     #[error("the way out could not be opened")]
     Gate(#[source] std::io::Error),
@@ -48,8 +48,12 @@ pub enum StartError {
 /// # Errors
 /// When the way out cannot be opened.
 pub async fn tools(settings: &Settings) -> Result<Tools, StartError> {
-    let policy = Policy::new(&settings.egress.allow, &settings.egress.ports)?;
-    let gate = Gate::open(Arc::new(policy))
+    let egress = &settings.egress;
+    let mut policy = Policy::new(&egress.allow, &egress.ports)?.denying(&egress.deny)?;
+    if let Ok(base) = url::Url::parse(&settings.server.base_url) {
+        policy = policy.found_at(&base);
+    }
+    let gate = Gate::open(Arc::new(policy), &egress.nameservers)
         .await
         .map_err(StartError::Gate)?;
     Ok(Tools::new(settings, gate))
@@ -138,6 +142,10 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
         let (app, stop) = (Shared::clone(&app), stop.clone());
         tokio::spawn(async move { monitor::run(&app, &stop).await })
     };
+    let writer = app.tools.gate.refusals().map(|refused| {
+        let (app, stop) = (Shared::clone(&app), stop.clone());
+        tokio::spawn(async move { trail::run(&app, refused, &stop).await })
+    });
     let mut scheduler = keeper::start(Shared::clone(&app)).await?;
     tracing::info!(%address, "listening");
     notify(sd_notify::NotifyState::Ready);
@@ -165,6 +173,9 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     let _ = closing.await;
     let _ = scheduler.shutdown().await;
     let _ = watcher.await;
+    if let Some(writer) = writer {
+        let _ = writer.await;
+    }
     app.tools.gate.close().await;
     app.index.close();
     tracing::info!("stopped");
@@ -231,6 +242,10 @@ fn figures() -> Result<PrometheusHandle, StartError> {
     metrics::describe_counter!(
         "meme_maker_refusals_total",
         "Requests refused for want of room, by code."
+    );
+    metrics::describe_counter!(
+        "meme_maker_egress_refusals_total",
+        "Ways out that were refused or cut, by code."
     );
     metrics::describe_counter!(
         "meme_maker_http_requests_total",

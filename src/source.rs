@@ -70,6 +70,11 @@ pub fn refusal_hint(refusal: &Refusal) -> &'static str {
         Refusal::Blocked => {
             "Use a public link; the operator can open a private place with egress.allow."
         }
+        Refusal::Denied => "Use another link; the operator can open this place with egress.deny.",
+        Refusal::Own => "Paste the link that the clip was made from.",
+        Refusal::Downgrade | Refusal::Redirects => {
+            "Open the link in a browser and paste the address it ends at."
+        }
         Refusal::Unresolvable(_) | Refusal::Unreachable(_) => {
             "Check that the link still works, then try again."
         }
@@ -90,11 +95,17 @@ impl Opened {
     }
 }
 
-/// Opens a source. A link is judged as far as it can be without resolving its name; the gate judges the rest on the way.
+/// Opens a source. A link is judged as far as it can be without resolving its name; the gate judges the rest on the way. `subject` is
+/// whom refusals are about.
 ///
 /// # Errors
 /// When the policy refuses the link or the file is not there.
-pub fn open(gate: &Gate, source: &Source, budget: Budget) -> Result<Opened, SourceError> {
+pub fn open(
+    gate: &Gate,
+    source: &Source,
+    budget: Budget,
+    subject: Option<&str>,
+) -> Result<Opened, SourceError> {
     match source {
         Source::File(path) => {
             let path = std::fs::canonicalize(path)
@@ -106,8 +117,8 @@ pub fn open(gate: &Gate, source: &Source, budget: Budget) -> Result<Opened, Sour
             })
         }
         Source::Url(url) => {
-            gate.policy().judge_url(url)?;
-            let lease = gate.lease(budget);
+            gate.judge(url, subject)?;
+            let lease = gate.lease_for(url, budget, subject);
             let place = Place::Link {
                 url: url.clone(),
                 proxy: lease.proxy_url(),

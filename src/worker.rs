@@ -142,7 +142,8 @@ async fn make(
     let id = clip.id;
     let store = app.store.clone();
     let dir = blocking(move || store.work_dir(id)).await?;
-    let bench = app.tools.bench(&dir, stop, progress);
+    let subject = id.to_string();
+    let bench = app.tools.bench(&dir, stop, progress).about(&subject);
     let fetched = app.tools.fetch(&bench, &clip.recipe).await?;
     advance(app, id, State::Fetching, State::Cutting).await?;
     let planned = app.tools.plan(&bench, &fetched).await?;

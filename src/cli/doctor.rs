@@ -11,7 +11,7 @@ use super::{Exit, Trouble, block_on, print, settings};
 use crate::bytes::Bytes;
 use crate::config::{Flags, Settings};
 use crate::cut::{Tools, sentence};
-use crate::media::sidecar::{self, Job, SidecarError};
+use crate::media::sidecar::{self, Confinement, Job, Kin, SidecarError};
 use crate::monitor::find_program;
 use crate::monitor::pages::{self, Told};
 use crate::serve::tools;
@@ -73,10 +73,10 @@ pub(super) fn run(doctor: Doctor) -> Result<Exit, Trouble> {
         data_dir: doctor.data_dir,
         ..Flags::default()
     })?;
-    let findings = block_on(examine(&settings))??;
+    let (findings, held) = block_on(examine(&settings))??;
     let ok = findings.iter().all(|finding| finding.ok);
     if doctor.json {
-        print(&serde_json::json!({"ok": ok, "checks": findings}).to_string());
+        print(&serde_json::json!({"ok": ok, "checks": findings, "sandbox": held}).to_string());
     } else {
         for finding in &findings {
             print(&format!(
@@ -105,7 +105,8 @@ pub(super) fn run(doctor: Doctor) -> Result<Exit, Trouble> {
     })
 }
 
-async fn examine(settings: &Settings) -> Result<Vec<Finding>, Trouble> {
+/// What was found, and what holds the programs.
+async fn examine(settings: &Settings) -> Result<(Vec<Finding>, Option<Confinement>), Trouble> {
     let tools = tools(settings).await?;
     let dir = tempfile::tempdir()
         .map_err(|error| Trouble::io("no temporary folder can be made", &error))?;
@@ -116,9 +117,12 @@ async fn examine(settings: &Settings) -> Result<Vec<Finding>, Trouble> {
         deadline: Duration::from_secs(20),
         stop: &stop,
         proxy: None,
+        reads: &[],
+        kin: Kin::Alone,
     };
     let probe_version = version(sidecar::ffprobe(job, vec!["-show_program_version".into()]).await);
     let encoders = sidecar::ffmpeg_listing(job, "-encoders").await;
+    let held = sidecar::confinement(job).await;
     let mut findings = vec![
         Finding::new("ffmpeg", located(&settings.engine.ffmpeg), INSTALL),
         Finding::new(
@@ -137,6 +141,7 @@ async fn examine(settings: &Settings) -> Result<Vec<Finding>, Trouble> {
             test_cut(&tools, dir.path(), &stop, job).await,
             "Run it again with --json; see whether ffmpeg runs by hand.",
         ),
+        sandbox(&held),
         Finding::new(
             "data",
             writable(settings),
@@ -153,7 +158,26 @@ async fn examine(settings: &Settings) -> Result<Vec<Finding>, Trouble> {
         findings.push(cookies(&settings.sources.cookies_file));
     }
     tools.gate.close().await;
-    Ok(findings)
+    Ok((findings, held.ok()))
+}
+
+/// What holds the programs. An older kernel that holds less is told of and no failure: the service works all the same.
+fn sandbox(held: &Result<Confinement, SidecarError>) -> Finding {
+    const HINT: &str = "Linux 6.12 holds all of it; in a container, see whether its profile refuses Landlock or seccomp.";
+    let finding = Finding::new(
+        "sandbox",
+        held.as_ref()
+            .map(ToString::to_string)
+            .map_err(|error| chain(error)),
+        "Run it again as the user of the service; a container may refuse to limit processes.",
+    );
+    match held {
+        Ok(held) if !held.is_whole() => Finding {
+            hint: HINT.to_owned(),
+            ..finding
+        },
+        Ok(_) | Err(_) => finding,
+    }
 }
 
 /// The reader of pages may be absent, but not broken.

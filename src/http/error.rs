@@ -60,6 +60,7 @@ pub const CODES: &[(&str, u16)] = &[
     ("url_credentials", 400),
     ("url_port", 400),
     ("url_blocked", 403),
+    ("url_downgrade", 0),
     ("time_missing", 400),
     ("time_invalid", 400),
     ("time_order", 400),
@@ -119,6 +120,7 @@ pub const CODES: &[(&str, u16)] = &[
     ("page_cookies", 0),
     ("page_off", 0),
     ("page_failed", 0),
+    ("source_redirects", 0),
     ("time_range", 0),
     ("clip_empty", 0),
     ("cut_failed", 0),
@@ -265,11 +267,13 @@ impl From<LibraryError> for Problem {
         match error {
             LibraryError::Refused(refusal) => {
                 let status = match refusal {
-                    Refusal::Blocked => StatusCode::FORBIDDEN,
+                    Refusal::Blocked | Refusal::Denied | Refusal::Own => StatusCode::FORBIDDEN,
                     Refusal::Invalid
                     | Refusal::Scheme
                     | Refusal::Credentials
                     | Refusal::Port(_)
+                    | Refusal::Downgrade
+                    | Refusal::Redirects
                     | Refusal::Unresolvable(_)
                     | Refusal::Unreachable(_)
                     | Refusal::Bytes
@@ -383,6 +387,8 @@ mod tests {
             Refusal::Credentials,
             Refusal::Port(22),
             Refusal::Blocked,
+            Refusal::Denied,
+            Refusal::Own,
         ];
         for refusal in refusals {
             let problem = Problem::from(LibraryError::Refused(refusal));
@@ -396,6 +402,8 @@ mod tests {
         }
         for refusal in [
             Refusal::Unresolvable(String::new()),
+            Refusal::Downgrade,
+            Refusal::Redirects,
             Refusal::Bytes,
             Refusal::Connections,
             Refusal::Deadline,

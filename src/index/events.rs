@@ -19,6 +19,7 @@ pub enum Kind {
     Expired,
     Removed,
     KeeperRan,
+    EgressRefused,
 }
 
 impl Kind {
@@ -36,6 +37,7 @@ impl Kind {
             Kind::Expired => "clip.expired",
             Kind::Removed => "clip.removed",
             Kind::KeeperRan => "keeper.ran",
+            Kind::EgressRefused => "egress.refused",
         }
     }
 }
@@ -48,6 +50,18 @@ pub struct Entry<'a> {
     pub data: serde_json::Value,
     pub duration_ms: Option<i64>,
     pub error: Option<&'a str>,
+}
+
+/// Somebody was kept from going somewhere, once or several times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The clip it was for; empty when there was none yet.
+    pub subject: String,
+    pub code: &'static str,
+    /// Never with path or query.
+    pub host: String,
+    pub port: u16,
+    pub count: u32,
 }
 
 /// Appends an entry inside the caller's transaction and returns its number.
@@ -112,15 +126,44 @@ impl Index {
         .await
     }
 
-    /// The number of the last entry about a subject.
+    /// Records what the gate refused.
+    ///
+    /// # Errors
+    /// When the index does not take it.
+    pub async fn record_refusals(
+        &self,
+        now: Timestamp,
+        refusals: Vec<Refusal>,
+    ) -> Result<(), IndexError> {
+        self.write(move |connection| {
+            for refusal in &refusals {
+                let entry = Entry {
+                    kind: Kind::EgressRefused,
+                    subject: &refusal.subject,
+                    data: serde_json::json!({
+                        "code": refusal.code, "host": refusal.host, "port": refusal.port, "count": refusal.count,
+                    }),
+                    duration_ms: None,
+                    error: None,
+                };
+                append(connection, now, &entry)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The number of the last entry about a clip's own life.
     ///
     /// # Errors
     /// When the index cannot be read.
     pub async fn last_event(&self, subject: String) -> Result<i64, IndexError> {
         self.read(move |connection| {
-            let mut query = connection
-                .prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE subject = ?1")?;
-            Ok(query.query_row([subject], |row| row.get(0))?)
+            let mut query = connection.prepare_cached(
+                "SELECT coalesce(max(seq), 0) FROM events WHERE subject = ?1 AND kind <> ?2",
+            )?;
+            let aside = Kind::EgressRefused.as_str();
+            Ok(query.query_row([subject.as_str(), aside], |row| row.get(0))?)
         })
         .await
     }

@@ -71,11 +71,10 @@ async fn read_after(
     );
     let mut list = arguments([&"-show_entries", &entries, &"-of", &"json=compact=1"]);
     list.extend(options.iter().map(OsString::from));
-    list.extend(probe::input_arguments(
-        &Input::File(path.to_owned()),
-        bench.engine.max_pixels,
-    ));
-    let printed = sidecar::ffprobe(bench.job(bench.engine.cut_deadline), list)
+    let input = Input::File(path.to_owned());
+    list.extend(probe::input_arguments(&input, bench.engine.max_pixels));
+    let job = bench.job(bench.engine.cut_deadline).reaching(&input);
+    let printed = sidecar::ffprobe(job, list)
         .await
         .map_err(|error| MediaError::from_sidecar(error, Phase::Reading))?;
     parse(&printed)

@@ -1,6 +1,8 @@
 //! The only place that starts ffmpeg, ffprobe and yt-dlp. Every child is our own binary re-executed as a launcher that limits itself and
 //! then becomes the program; it has a process group, a deadline and nothing on standard input. Arguments are arrays, never a shell.
 
+mod confinement;
+
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio_util::sync::CancellationToken;
 
 use super::Input;
+pub use confinement::Confinement;
 
 /// Where the programs are and what a child may use.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub struct Programs {
     pub ffprobe: PathBuf,
     /// Address space of one child in bytes.
     pub memory: u64,
+    /// Where programs lie, and what they need, outside of the system's folders.
+    pub readable: Vec<PathBuf>,
 }
 
 /// The terms of one child.
@@ -37,17 +42,55 @@ pub struct Job<'a> {
     pub stop: &'a CancellationToken,
     /// The only way to the network, if any.
     pub proxy: Option<&'a str>,
+    /// Files that are read beside those in the working directory; nothing outside of it is ever written.
+    pub reads: &'a [PathBuf],
+    pub kin: Kin,
+}
+
+/// Whether a program may start others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kin {
+    /// Threads only.
+    #[default]
+    Alone,
+    /// Programs that come with the system or with it.
+    Family,
+}
+
+impl Kin {
+    fn as_str(self) -> &'static str {
+        match self {
+            Kin::Alone => "alone",
+            Kin::Family => "family",
+        }
+    }
 }
 
 impl<'a> Job<'a> {
+    /// The same terms with these files open for reading.
+    pub fn reading(self, files: &'a [PathBuf]) -> Job<'a> {
+        Job {
+            reads: files,
+            ..self
+        }
+    }
+
     /// The same terms with the way to `input` open. It goes into the child's environment, because anybody on the machine can read
     /// its arguments.
     pub fn reaching(self, input: &'a Input) -> Job<'a> {
-        let proxy = match input {
-            Input::File(_) => None,
-            Input::Link { proxy, .. } => Some(proxy.as_str()),
-        };
-        Job { proxy, ..self }
+        match input {
+            Input::File(path) => self.reading(std::slice::from_ref(path)),
+            Input::Link { proxy, .. } => Job {
+                proxy: Some(proxy.as_str()),
+                ..self
+            },
+        }
+    }
+
+    /// The gate's port, which is all of the network that the child may connect to.
+    fn port(&self) -> Option<u16> {
+        let (_, port) = self.proxy?.rsplit_once(':')?;
+        port.trim_end_matches('/').parse().ok()
     }
 }
 
@@ -164,8 +207,14 @@ pub async fn ytdlp(
         memory: job.programs.memory.min(READER_MEMORY),
         ..job.programs.clone()
     };
+    // Its modules may lie where `pip install --user` puts them.
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".local"));
+    let modules: Vec<PathBuf> = home.iter().map(|base| base.join("lib")).collect();
     let bounded = Job {
         programs: &programs,
+        reads: &modules,
+        // It asks programs of the system about the machine, and runtimes of JavaScript for sites that hide their streams.
+        kin: Kin::Family,
         ..job
     };
     let mut command = launch(&bounded, program);
@@ -176,10 +225,7 @@ pub async fn ytdlp(
     // Whatever it keeps for a user, it keeps in the job's directory.
     command
         .envs(["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TMPDIR"].map(|name| (name, job.dir)));
-    // Its modules may lie where `pip install --user` puts them.
-    command.envs(
-        std::env::var_os("HOME").map(|home| ("PYTHONUSERBASE", Path::new(&home).join(".local"))),
-    );
+    command.envs(home.map(|base| ("PYTHONUSERBASE", base)));
     // Code that lies about in some folder is not ours to run.
     command.env("YTDLP_NO_PLUGINS", "1");
     command.args(arguments);
@@ -206,6 +252,18 @@ fn errors_of(stderr: &str) -> String {
         .filter(|line| !line.starts_with("WARNING:"))
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// What the launcher says holds a child on such terms, instead of starting one.
+///
+/// # Errors
+/// As [`ffmpeg`].
+pub async fn confinement(job: Job<'_>) -> Result<Confinement, SidecarError> {
+    let launcher = &job.programs.launcher;
+    let mut command = through(&job, &["--report"]);
+    command.arg("--").arg(launcher);
+    let told = printed(job, command).await?;
+    serde_json::from_slice(&told).map_err(|error| SidecarError::Io(error.into()))
 }
 
 async fn printed(job: Job<'_>, mut command: Command) -> Result<Vec<u8>, SidecarError> {
@@ -236,6 +294,13 @@ async fn printed(job: Job<'_>, mut command: Command) -> Result<Vec<u8>, SidecarE
 
 /// The command that becomes `program` by way of the launcher.
 fn launch(job: &Job<'_>, program: &Path) -> Command {
+    let mut command = through(job, &[]);
+    command.arg("--").arg(program);
+    command
+}
+
+/// The launcher with the job's terms, up to the program.
+fn through(job: &Job<'_>, options: &[&str]) -> Command {
     use std::os::unix::process::CommandExt;
     let mut command = Command::new(&job.programs.launcher);
     // CPU time is bounded beside the wall clock, for a child that nobody is left to watch: four cores' worth.
@@ -245,8 +310,8 @@ fn launch(job: &Job<'_>, program: &Path) -> Command {
         .args(["--parent", &std::process::id().to_string()])
         .args(["--memory", &job.programs.memory.to_string()])
         .args(["--cpu", &cpu.to_string()])
-        .arg("--")
-        .arg(program)
+        .args(["--kin", job.kin.as_str()])
+        .args(options)
         .current_dir(job.dir)
         .env_clear()
         .env(
@@ -260,6 +325,13 @@ fn launch(job: &Job<'_>, program: &Path) -> Command {
         .stderr(Stdio::piped())
         // Set here as well as in the launcher, so that a signal to the group cannot come too early.
         .process_group(0);
+    for path in job.programs.readable.iter().chain(job.reads) {
+        command.arg("--read").arg(path);
+    }
+    // A way that is not understood stays closed.
+    if let Some(port) = job.port() {
+        command.args(["--port", &port.to_string()]);
+    }
     command
 }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::find_program;
 use crate::app::{App, AskedProgram};
-use crate::media::sidecar::{self, Job, Programs};
+use crate::media::sidecar::{self, Job, Kin, Programs};
 use crate::source::page::{Installed, OLD_DAYS, Version};
 use crate::timestamp::Timestamp;
 use crate::worker::chain;
@@ -79,6 +79,8 @@ pub async fn ask(
         deadline: ANSWER,
         stop,
         proxy: None,
+        reads: &[],
+        kin: Kin::Alone,
     };
     let list = ["--ignore-config", "--version"].map(Into::into).to_vec();
     let printed = sidecar::ytdlp(job, program, list)

@@ -2,24 +2,27 @@
 //! It never fetches on its own account, never lets a connection outlive its lease, and never serves one without.
 
 mod head;
+mod here;
 mod policy;
 mod proxy;
+mod resolver;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, ResolveHosts};
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use url::Url;
 
+use here::Here;
 pub use policy::{Policy, PolicyError, Refusal};
 
 /// The listener on 127.0.0.1 and all that it serves. Closed when dropped.
@@ -28,6 +31,18 @@ pub struct Gate {
     address: SocketAddr,
     stop: CancellationToken,
     tasks: TaskTracker,
+    refused: Mutex<Option<mpsc::Receiver<Refused>>>,
+}
+
+/// Somebody was kept from going somewhere: for the trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// For whom it was, as the lease was told.
+    pub subject: Option<Arc<str>>,
+    pub code: &'static str,
+    /// Without path and query; empty when there was none to be read.
+    pub host: String,
+    pub port: u16,
 }
 
 /// What one job may use up.
@@ -58,6 +73,8 @@ struct Shared {
     accounts: Mutex<Vec<Arc<Account>>>,
     /// Held open, so that a lease needs neither a file descriptor nor a path that a sandbox may have taken away.
     entropy: Mutex<File>,
+    here: Arc<Here>,
+    refusals: mpsc::Sender<Refused>,
 }
 
 /// What is known of a lease, by its holder and by its connections.
@@ -67,8 +84,19 @@ struct Account {
     deadline: Instant,
     received: AtomicU64,
     connections: AtomicU32,
+    /// Redirects since the last answer that was none.
+    redirects: AtomicU32,
+    seal: Seal,
+    subject: Option<Arc<str>>,
     refusal: OnceLock<Refusal>,
     void: CancellationToken,
+}
+
+/// Whether a lease was made for a link that nobody can read on the way; what it leads to has to stay so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seal {
+    Sealed,
+    Open,
 }
 
 /// The password of a lease, and the base64 (RFC 7617) in which a client presents it.
@@ -81,18 +109,37 @@ struct Secret {
 const CONNECTIONS_AT_ONCE: usize = 256;
 const USER: &str = "lease";
 
+/// ffmpeg follows eight in a row and the spool five; more than this is a way without an end.
+const MOST_REDIRECTS: u32 = 10;
+/// Refusals that wait for whoever writes them down. More than that at once are counted only.
+const REFUSALS_WAITING: usize = 64;
+
 /// Bytes that may lie ready for a reader.
 const AHEAD_OF_READER: u32 = 128 * 1024;
 
 impl Gate {
-    /// Binds a free port of 127.0.0.1 and starts to accept. Fails if it cannot be bound or there is no source of secrets.
-    pub async fn open(policy: Arc<Policy>) -> io::Result<Gate> {
-        let resolver = system_resolver();
-        Gate::open_with(policy, resolver).await
+    /// Binds a free port of 127.0.0.1 and starts to accept; these name servers are asked, or the system's when there are none. Fails if
+    /// it cannot be bound or there is no source of secrets.
+    pub async fn open(policy: Arc<Policy>, nameservers: &[SocketAddr]) -> io::Result<Gate> {
+        Gate::open_with(policy, resolver::asking(nameservers)).await
     }
 
     /// A credential for one job. Its clock starts now.
     pub fn lease(&self, budget: Budget) -> Lease {
+        self.leased(budget, Seal::Open, None)
+    }
+
+    /// The same for a job that begins at this link: one that is sealed stays so, whatever it leads to. `subject` is whom refusals are about.
+    pub fn lease_for(&self, link: &Url, budget: Budget, subject: Option<&str>) -> Lease {
+        let seal = if link.scheme() == "https" {
+            Seal::Sealed
+        } else {
+            Seal::Open
+        };
+        self.leased(budget, seal, subject.map(Arc::from))
+    }
+
+    fn leased(&self, budget: Budget, seal: Seal, subject: Option<Arc<str>>) -> Lease {
         let now = Instant::now();
         let account = Arc::new(Account {
             secret: self.shared.draw_secret(),
@@ -103,6 +150,9 @@ impl Gate {
             budget,
             received: AtomicU64::new(0),
             connections: AtomicU32::new(0),
+            redirects: AtomicU32::new(0),
+            seal,
+            subject,
             refusal: OnceLock::new(),
             void: self.stop.child_token(),
         });
@@ -114,9 +164,24 @@ impl Gate {
         }
     }
 
-    /// The policy, for judging a link before any work is queued for it.
-    pub fn policy(&self) -> &Policy {
-        &self.shared.policy
+    /// Judges a link as far as it can be without resolving its name, before any work is queued for it. A refusal is noted as one on the
+    /// way out is.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn judge(&self, link: &Url, subject: Option<&str>) -> Result<(), Refusal> {
+        self.shared.judge_url(link).inspect_err(|refusal| {
+            self.shared
+                .report(Some(link), refusal, subject.map(Arc::from));
+        })
+    }
+
+    /// Who was refused what, from now on; there is one listener, and a second gets nothing.
+    pub fn refusals(&self) -> Option<mpsc::Receiver<Refused>> {
+        self.refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// Stops accepting, cuts every connection and waits until all tasks have ended. Can be called again.
@@ -134,13 +199,20 @@ impl Gate {
         let listener = socket.listen(256)?;
         let address = listener.local_addr()?;
         let entropy = Mutex::new(File::open("/dev/urandom")?);
+        let here = tokio::task::spawn_blocking(Here::read).await;
+        let here = Arc::new(here.map_err(io::Error::other)?);
+        let (refusals, refused) = mpsc::channel(REFUSALS_WAITING);
         let shared = Arc::new(Shared {
             policy,
             resolver,
             accounts: Mutex::default(),
             entropy,
+            here: Arc::clone(&here),
+            refusals,
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let until = stop.clone();
+        tasks.spawn(async move { until.run_until_cancelled(here.keep_up()).await });
         let accepting = accept(listener, Arc::clone(&shared), stop.clone(), tasks.clone());
         let until = stop.clone();
         tasks.spawn(async move { until.run_until_cancelled(accepting).await });
@@ -149,6 +221,7 @@ impl Gate {
             address,
             stop,
             tasks,
+            refused: Mutex::new(Some(refused)),
         })
     }
 }
@@ -194,6 +267,36 @@ impl Drop for Lease {
 }
 
 impl Shared {
+    fn judge_url(&self, url: &Url) -> Result<(), Refusal> {
+        self.policy.judge_url(url, &self.here.addresses())
+    }
+
+    fn judge_address(&self, host: &str, port: u16, ip: IpAddr) -> Result<(), Refusal> {
+        self.policy
+            .judge_address(host, port, ip, &self.here.addresses())
+    }
+
+    /// Logs and counts a refusal and passes it on to whoever listens, without path or query.
+    fn report(&self, target: Option<&Url>, refusal: &Refusal, subject: Option<Arc<str>>) {
+        let host = target.and_then(Url::host_str).unwrap_or_default();
+        let port = target
+            .and_then(Url::port_or_known_default)
+            .unwrap_or_default();
+        let code = refusal.code();
+        tracing::info!(host, port, code, "egress refused");
+        metrics::counter!("meme_maker_egress_refusals_total", "code" => code).increment(1);
+        if refusal.is_judgement() {
+            let refused = Refused {
+                subject,
+                code,
+                host: host.to_owned(),
+                port,
+            };
+            // Nobody listens, or too much was refused at once: it has been counted.
+            let _ = self.refusals.try_send(refused);
+        }
+    }
+
     /// The live lease that a client presents: the base64 part of `Proxy-Authorization: Basic ...`.
     fn account(&self, presented: &[u8]) -> Option<Arc<Account>> {
         let accounts = self.accounts();
@@ -257,6 +360,18 @@ impl Account {
         usize::try_from(left).map_or(length, |left| left.min(length))
     }
 
+    /// Counts one answer of a server: one that leads elsewhere, or one that ends the way.
+    fn answered(&self, status: Option<u16>) -> Result<(), Refusal> {
+        if !status.is_some_and(|status| matches!(status, 301 | 302 | 303 | 307 | 308)) {
+            self.redirects.store(0, Ordering::Relaxed);
+            return Ok(());
+        }
+        match self.redirects.fetch_add(1, Ordering::Relaxed) {
+            before if before < MOST_REDIRECTS => Ok(()),
+            _ => Err(Refusal::Redirects),
+        }
+    }
+
     fn record(&self, refusal: &Refusal) {
         // Only the first is kept; later ones are often its consequences.
         self.refusal.get_or_init(|| refusal.clone());
@@ -287,22 +402,6 @@ async fn accept(
             }
         }
     }
-}
-
-/// The resolver of this machine's configuration, without its hosts file: what a name means here is not what it means
-/// outside, and a link comes from outside.
-fn system_resolver() -> Option<TokioResolver> {
-    let built = TokioResolver::builder_tokio().and_then(|mut builder| {
-        let options = builder.options_mut();
-        options.use_hosts_file = ResolveHosts::Never;
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        builder.build()
-    });
-    built
-        .inspect_err(
-            |error| tracing::warn!(%error, "no resolver: only literal addresses can be reached"),
-        )
-        .ok()
 }
 
 /// Compares in a time that depends on the lengths only. Nothing is the same as an empty secret.
@@ -366,7 +465,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_lease_has_its_own_credential_until_it_is_dropped() {
-        let gate = Gate::open(Arc::new(Policy::new(&[], &[]).unwrap()))
+        let gate = Gate::open(Arc::new(Policy::new(&[], &[]).unwrap()), &[])
             .await
             .unwrap();
         let budget = Budget {

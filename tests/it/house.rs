@@ -16,7 +16,7 @@ const FLOORS: [&[&str]; 6] = [
     &["config"],
     &["index", "media", "source", "store"],
     &["app", "cut"],
-    &["keeper", "library", "monitor", "worker"],
+    &["keeper", "library", "monitor", "trail", "worker"],
     &["cli", "http", "serve"],
 ];
 

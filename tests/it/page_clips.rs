@@ -9,12 +9,21 @@ use super::support::origin::{Behaviour, Origin};
 use super::support::pieces::{files, film_of_12, in_pieces};
 use super::support::proof::{self, Source};
 use super::support::service::{Service, Setup, recipe};
-use super::video_pages::{program, with_faults, ytdlp};
+use super::video_pages::{WITH_PLUGINS, program, readable, with_faults, ytdlp};
 
+/// A service that reads pages by a program.
 fn reading(program: &Path) -> Service {
+    set(program).start()
+}
+
+fn set(program: &Path) -> Setup {
+    let readable: Vec<String> = readable()
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     Setup::default()
         .with("sources.ytdlp_path", program.display())
-        .start()
+        .with("engine.readable", readable.join(","))
 }
 
 fn page(origin: &Origin, path: &str, html: &str) -> String {
@@ -131,13 +140,14 @@ fn what_a_page_points_to_inside_stays_unreached() {
     let origin = Origin::start();
     let service = Setup::default()
         .with("egress.allow", "127.0.0.1/32")
+        .with("engine.readable", std::env::temp_dir().display())
         .with(
             "sources.ytdlp_path",
             telling(dir.path(), &canary.link("/v.mp4"), &canary.link("/a.m4a")).display(),
         )
         .start();
     let code = service.fail(&recipe(&page(&origin, "/watch", ""), 1.0, 2.0));
-    assert_eq!(code, "url_blocked");
+    assert_eq!(code, "url_blocked", "{}", service.log());
     assert!(canary.requests().is_empty());
 }
 
@@ -152,7 +162,7 @@ fn what_a_page_says_no_with_is_told_apart() {
     let real = reading(ytdlp());
     assert_eq!(real.fail(&recipe(&link, 1.0, 2.0)), "page_unsupported");
     let dir = tempfile::tempdir().unwrap();
-    let faulty = reading(&with_faults(dir.path(), "unset YTDLP_NO_PLUGINS"));
+    let faulty = reading(&with_faults(dir.path(), WITH_PLUGINS));
     for (fault, code) in [("private", "page_private"), ("geo", "page_geo_blocked")] {
         let link = page(&origin, &format!("/fault/{fault}"), "");
         assert_eq!(faulty.fail(&recipe(&link, 1.0, 2.0)), code);

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use meme_maker::media::sidecar::{self, Job, Programs, SidecarError};
+use meme_maker::media::sidecar::{self, Job, Kin, Programs, SidecarError};
 use meme_maker::recipe::parse_source_url;
 use meme_maker::source::gate::{Budget, Gate, Policy, Refusal};
 use meme_maker::source::page::{self, Kind, LentCookies, Live, Page, PageError, Stream, Wish};
@@ -44,15 +44,29 @@ pub fn program(dir: &Path, script: &str) -> PathBuf {
     path
 }
 
-/// The real program with the faults of `tests/data/pages/plugin` within its reach.
+/// What the tests' programs read outside of the system's folders; in a configuration as `engine.readable`.
+pub fn readable() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    vec![root.join("tests/data/pages"), std::env::temp_dir()]
+}
+
+/// The real program with the faults of `tests/data/pages/plugin` within its reach; `switch` is a line of Python before it starts.
 pub fn with_faults(dir: &Path, switch: &str) -> PathBuf {
     let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pages/plugin");
-    let (plugin, ytdlp) = (plugin.display(), ytdlp().display());
-    program(
-        dir,
-        &format!("{switch}\nPYTHONDONTWRITEBYTECODE=1 PYTHONPATH='{plugin}' exec '{ytdlp}' \"$@\""),
-    )
+    let python = ytdlp().with_file_name("python3");
+    let path = dir.join("program");
+    let script = format!(
+        "#!{}\nimport os, sys\nsys.dont_write_bytecode = True\nsys.path.insert(0, '{}')\n{switch}\nimport yt_dlp\nsys.exit(yt_dlp.main())\n",
+        python.display(),
+        plugin.display()
+    );
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    path
 }
+
+/// Lets plugins be found.
+pub const WITH_PLUGINS: &str = "os.environ.pop('YTDLP_NO_PLUGINS', None)";
 
 /// How a page is visited.
 struct Visit<'a> {
@@ -114,7 +128,7 @@ impl<'a> Visit<'a> {
 
     async fn visit(&self, url: &Url, way: Way) -> Seen {
         let policy = Policy::new(&[self.allow.to_owned()], &[]).unwrap();
-        let gate = Gate::open(Arc::new(policy)).await.unwrap();
+        let gate = Gate::open(Arc::new(policy), &[]).await.unwrap();
         let lease = gate.lease(Budget {
             bytes: 20_000_000,
             deadline: PATIENCE,
@@ -128,6 +142,7 @@ impl<'a> Visit<'a> {
             ffprobe: "ffprobe".into(),
             // The shipped setting.
             memory: 1_500_000_000,
+            readable: readable(),
         };
         let proxy = lease.proxy_url();
         let job = Job {
@@ -139,6 +154,8 @@ impl<'a> Visit<'a> {
                 Way::Lease => Some(&proxy),
                 Way::Nowhere => None,
             },
+            reads: &[],
+            kin: Kin::Alone,
         };
         let lent = self
             .cookies
@@ -415,7 +432,7 @@ fn what_a_server_answers_is_told_apart() {
 #[test]
 fn what_the_program_says_is_told_apart() {
     let dir = tempfile::tempdir().unwrap();
-    let program = with_faults(dir.path(), "unset YTDLP_NO_PLUGINS");
+    let program = with_faults(dir.path(), WITH_PLUGINS);
     let origin = site();
     for (fault, code) in [
         ("geo", "page_geo_blocked"),
@@ -450,7 +467,7 @@ fn code_that_lies_about_is_not_run() {
 #[test]
 fn what_a_page_says_never_becomes_an_order() {
     let dir = tempfile::tempdir().unwrap();
-    let program = with_faults(dir.path(), "unset YTDLP_NO_PLUGINS");
+    let program = with_faults(dir.path(), WITH_PLUGINS);
     let origin = site();
     let seen = Visit::by(&program).to(&origin.link("/fault/odd"));
     let page = seen

@@ -33,8 +33,13 @@ pub(super) enum ResponseHead {
     Foreign,
     /// An interim response (RFC 9110 section 15.2) of this length.
     Interim(usize),
-    /// The head as the client shall see it, and the length of the original.
-    Final(Vec<u8>, usize),
+    Final {
+        /// As the client shall see it.
+        head: Vec<u8>,
+        /// Of the original.
+        length: usize,
+        status: u16,
+    },
 }
 
 /// Why there is no request to serve.
@@ -75,7 +80,11 @@ pub(super) fn parse_response(buffer: &[u8]) -> ResponseHead {
     let headers = owned(response.headers);
     let mut head = format!("HTTP/1.{version} {status:03} {reason}\r\n").into_bytes();
     write_fields(&mut head, &headers, &[]);
-    ResponseHead::Final(head, length)
+    ResponseHead::Final {
+        head,
+        length,
+        status,
+    }
 }
 
 impl Request {

@@ -13,7 +13,7 @@ use tokio::time::{sleep_until, timeout};
 use url::{Host, Url};
 
 use super::head::{Method, Request, ResponseHead, Unserved, parse_response};
-use super::{Account, Refusal, Shared};
+use super::{Account, Refusal, Seal, Shared};
 
 /// Why bytes stopped before their end.
 enum Cut {
@@ -79,7 +79,7 @@ async fn attend(mut client: TcpStream, request: Request, account: &Account, shar
     };
     let Err(cut) = done else { return };
     if let Cut::Refused(refusal) = cut {
-        note(account, &target, &refusal);
+        note(account, shared, &target, &refusal);
     }
     // A reset, not an orderly end: a body without a length would pass for a whole one.
     if client.set_zero_linger().is_err() {
@@ -95,6 +95,10 @@ async fn exchange(
     shared: &Shared,
 ) -> Result<(), Cut> {
     let opened = match target {
+        // Plain text on the way, where the link promised that there is none.
+        Ok(url) if url.scheme() == "http" && account.seal == Seal::Sealed => {
+            Err(Refusal::Downgrade)
+        }
         Ok(url) => connect(url, account, shared)
             .await
             .map(|upstream| (url, upstream)),
@@ -108,7 +112,7 @@ async fn exchange(
         Err(refusal) => Ok(Some(refusal)),
     };
     if let Some(refusal) = relayed? {
-        note(account, target, &refusal);
+        note(account, shared, target, &refusal);
         answer_refusal(client, request.method, &refusal).await;
     }
     Ok(())
@@ -155,7 +159,7 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
 
 /// Judges, resolves, judges every address, and connects to one that was judged.
 async fn connect(url: &Url, account: &Account, shared: &Shared) -> Result<TcpStream, Refusal> {
-    shared.policy.judge_url(url)?;
+    shared.judge_url(url)?;
     let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
         return Err(Refusal::Invalid);
     };
@@ -168,7 +172,7 @@ async fn connect(url: &Url, account: &Account, shared: &Shared) -> Result<TcpStr
     };
     // One forbidden address condemns the name: a public one beside it is how a rebinding answer gets in.
     for &ip in &addresses {
-        shared.policy.judge_address(&name, port, ip)?;
+        shared.judge_address(&name, port, ip)?;
     }
     for ip in addresses {
         let attempt = timeout(
@@ -225,7 +229,10 @@ async fn forward(
     }
     let (from_client, mut to_client) = client.split();
     let respond = async {
-        let head = read_response_head(&mut upstream, account).await?;
+        let (head, status) = read_response_head(&mut upstream, account).await?;
+        if let Err(refusal) = account.answered(status) {
+            return Ok(Some(refusal));
+        }
         if head.is_empty() {
             return Ok(Some(Refusal::Unreachable(
                 url.host_str().unwrap_or_default().to_owned(),
@@ -315,8 +322,12 @@ async fn read_request(client: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Re
     }
 }
 
-/// The response's head as the client shall see it, and what came with it. Empty if upstream hung up without a word.
-async fn read_response_head(upstream: &mut TcpStream, account: &Account) -> Result<Vec<u8>, Cut> {
+/// The response's head as the client shall see it, what came with it, and its status if it has one. Empty if upstream hung up without a
+/// word.
+async fn read_response_head(
+    upstream: &mut TcpStream,
+    account: &Account,
+) -> Result<(Vec<u8>, Option<u16>), Cut> {
     let mut buffer = Vec::new();
     loop {
         let length = upstream.read_buf(&mut buffer).await?;
@@ -324,30 +335,31 @@ async fn read_response_head(upstream: &mut TcpStream, account: &Account) -> Resu
             return Err(Cut::Refused(Refusal::Bytes));
         }
         if length == 0 || buffer.len() > RESPONSE_HEAD {
-            return Ok(buffer);
+            return Ok((buffer, None));
         }
         loop {
             match parse_response(&buffer) {
                 ResponseHead::Incomplete => break,
-                ResponseHead::Foreign => return Ok(buffer),
+                ResponseHead::Foreign => return Ok((buffer, None)),
                 // It is for the hop that asked for it, and the gate did not.
                 ResponseHead::Interim(length) => drop(buffer.drain(..length)),
-                ResponseHead::Final(mut head, length) => {
+                ResponseHead::Final {
+                    mut head,
+                    length,
+                    status,
+                } => {
                     head.extend_from_slice(&buffer[length..]);
-                    return Ok(head);
+                    return Ok((head, Some(status)));
                 }
             }
         }
     }
 }
 
-/// Stores a refusal with the lease and logs it, without path or query.
-fn note(account: &Account, target: &Result<Url, Refusal>, refusal: &Refusal) {
+/// Stores a refusal with the lease and tells of it.
+fn note(account: &Account, shared: &Shared, target: &Result<Url, Refusal>, refusal: &Refusal) {
     account.record(refusal);
-    let url = target.as_ref().ok();
-    let host = url.and_then(Url::host_str).unwrap_or_default();
-    let port = url.and_then(Url::port_or_known_default).unwrap_or_default();
-    tracing::info!(host, port, code = refusal.code(), "egress refused");
+    shared.report(target.as_ref().ok(), refusal, account.subject.clone());
 }
 
 async fn answer_refusal(client: &mut TcpStream, method: Method, refusal: &Refusal) {
@@ -358,6 +370,10 @@ async fn answer_refusal(client: &mut TcpStream, method: Method, refusal: &Refusa
         | Refusal::Credentials
         | Refusal::Port(_)
         | Refusal::Blocked
+        | Refusal::Denied
+        | Refusal::Own
+        | Refusal::Downgrade
+        | Refusal::Redirects
         | Refusal::Bytes
         | Refusal::Connections
         | Refusal::Deadline => "403 Forbidden",
@@ -390,3 +406,6 @@ impl From<io::Error> for Cut {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod encodings;

@@ -254,6 +254,7 @@ const RULES: [Rule; 13] = [
             "http error 408",
             "timed out",
             "connection refused",
+            "operation not permitted",
             "connection reset",
             "connection aborted",
             "remote end closed",
