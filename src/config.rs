@@ -19,6 +19,7 @@ pub struct Settings {
     pub limits: Limits,
     pub engine: Engine,
     pub egress: Egress,
+    pub sources: Sources,
     pub auth: Auth,
     pub retention: Retention,
     pub keeper: Keeper,
@@ -46,6 +47,7 @@ pub struct Storage {
     #[serde(rename = "type")]
     pub kind: StorageKind,
     pub path: PathBuf,
+    pub preview_bytes: Bytes,
 }
 
 /// The kinds of store there are.
@@ -101,6 +103,19 @@ pub struct Egress {
     pub max_bytes: Bytes,
     pub max_connections: u32,
     pub connect_seconds: u64,
+}
+
+/// What is done with sources before anything is cut.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sources {
+    pub probes: usize,
+    pub fresh_seconds: u32,
+    pub keep_hours: u32,
+    pub streams: usize,
+    pub streams_per_visitor: usize,
+    pub fetch_bytes: Bytes,
+    pub preview_seconds: u32,
 }
 
 /// Who may change what.
@@ -353,6 +368,21 @@ impl Settings {
                 "choose an x264 preset from ultrafast to slower",
             );
         }
+        for (key, count) in [
+            ("sources.probes", self.sources.probes),
+            ("sources.streams", self.sources.streams),
+            (
+                "sources.streams_per_visitor",
+                self.sources.streams_per_visitor,
+            ),
+        ] {
+            if !(1..=10_000).contains(&count) {
+                return wrong(key, &count, "choose 1 to 10000");
+            }
+        }
+        if self.sources.preview_seconds == 0 {
+            return wrong("sources.preview_seconds", &0, "choose at least 1");
+        }
         if self.monitor.interval_seconds == 0 {
             return wrong("monitor.interval_seconds", &0, "choose at least 1");
         }
@@ -439,6 +469,7 @@ impl Default for Storage {
         Storage {
             kind: StorageKind::Local,
             path: PathBuf::new(),
+            preview_bytes: Bytes(2_000_000_000),
         }
     }
 }
@@ -488,6 +519,20 @@ impl Default for Egress {
             max_bytes: Bytes(4_000_000_000),
             max_connections: 500,
             connect_seconds: 10,
+        }
+    }
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Sources {
+            probes: 4,
+            fresh_seconds: 600,
+            keep_hours: 24,
+            streams: 64,
+            streams_per_visitor: 8,
+            fetch_bytes: Bytes(500_000_000),
+            preview_seconds: 1800,
         }
     }
 }

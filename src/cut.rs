@@ -1,6 +1,8 @@
 //! From a recipe to a finished file: source opened, windows fetched, plan made, clip cut and checked. The worker and the command
 //! line both come through here; neither index nor store is known.
 
+pub mod peek;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

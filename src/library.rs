@@ -10,6 +10,7 @@ use crate::index::clips::{Filter, Place};
 use crate::index::queue::{Submission, Submitted};
 use crate::recipe::{Recipe, Source};
 use crate::source::gate::Refusal;
+use crate::sources;
 use crate::timestamp::Timestamp;
 
 /// A clip with what only the running service knows of it.
@@ -119,8 +120,15 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
 pub async fn make_sure_of_room(app: &App, needed: u64, own: u64) -> Result<(), LibraryError> {
     let floor = app.settings.monitor.floor;
     let reserved = app.index.load().await?.reserved.saturating_sub(own);
-    let available = app.reading().disk_available.saturating_sub(reserved);
-    if available >= floor.0.saturating_add(needed) {
+    let mut available = app.reading().disk_available.saturating_sub(reserved);
+    let wanted = floor.0.saturating_add(needed);
+    if available < wanted {
+        // What can be made again goes before anybody is turned away.
+        let freed = sources::make_room(app, wanted - available).await?;
+        app.freed(freed);
+        available = available.saturating_add(freed);
+    }
+    if available >= wanted {
         return Ok(());
     }
     Err(LibraryError::DiskLow {

@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::seconds::Seconds;
 
-pub use parse::{Limits, RecipeError, Rule, parse_source_url};
+pub use parse::{Inquiry, Limits, RecipeError, Rule, name_of, parse_source_url};
 
 /// What was asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

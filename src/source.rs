@@ -1,6 +1,7 @@
 //! Where video comes from: a recipe's source opened, with the one way by which it may be reached. It never decodes.
 
 pub mod gate;
+pub mod relay;
 pub mod spool;
 
 use std::path::PathBuf;

@@ -7,11 +7,13 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 
 use super::RequestId;
-use crate::cut::sentence;
+use crate::cut::{CutError, sentence};
 use crate::library::LibraryError;
 use crate::recipe::{RecipeError, Rule};
 use crate::source::gate::Refusal;
-use crate::source::refusal_hint;
+use crate::source::relay::RelayError;
+use crate::source::{SourceError, refusal_hint};
+use crate::sources::SourcesError;
 use crate::worker::chain;
 
 /// An error on its way out.
@@ -49,7 +51,7 @@ pub struct ProblemBody {
 }
 
 /// Every code that an answer or a failed clip may carry, with the status it is answered with; 0 marks codes of failed clips only.
-pub const CODES: [(&str, u16); 63] = [
+pub const CODES: [(&str, u16); 68] = [
     ("json_invalid", 400),
     ("json_unknown_field", 400),
     ("field_type", 400),
@@ -91,18 +93,23 @@ pub const CODES: [(&str, u16); 63] = [
     ("clip_state", 409),
     ("clip_not_ready", 409),
     ("clip_gone", 410),
+    ("range_invalid", 416),
+    ("source_no_sound", 404),
+    ("streams_too_many", 429),
     ("queue_full", 503),
+    ("sources_busy", 503),
+    ("preview_pending", 503),
     ("unavailable", 503),
     ("disk_low", 507),
     ("internal", 500),
-    ("source_unsupported", 0),
-    ("source_no_video", 0),
-    ("source_too_large", 0),
-    ("source_unreachable", 0),
-    ("source_timeout", 0),
-    ("source_truncated", 0),
-    ("source_damaged", 0),
-    ("source_too_many_requests", 0),
+    ("source_unsupported", 422),
+    ("source_no_video", 422),
+    ("source_too_large", 422),
+    ("source_unreachable", 502),
+    ("source_timeout", 504),
+    ("source_truncated", 422),
+    ("source_damaged", 422),
+    ("source_too_many_requests", 502),
     ("time_range", 0),
     ("clip_empty", 0),
     ("cut_failed", 0),
@@ -253,12 +260,13 @@ impl From<LibraryError> for Problem {
                     Refusal::Invalid
                     | Refusal::Scheme
                     | Refusal::Credentials
-                    | Refusal::Port(_)
-                    | Refusal::Unresolvable(_)
-                    | Refusal::Unreachable(_)
-                    | Refusal::Bytes
-                    | Refusal::Connections
-                    | Refusal::Deadline => StatusCode::BAD_REQUEST,
+                    | Refusal::Port(_) => StatusCode::BAD_REQUEST,
+                    // On the way to the source, or at its end.
+                    Refusal::Unresolvable(_) | Refusal::Unreachable(_) | Refusal::Connections => {
+                        StatusCode::BAD_GATEWAY
+                    }
+                    Refusal::Bytes => StatusCode::UNPROCESSABLE_ENTITY,
+                    Refusal::Deadline => StatusCode::GATEWAY_TIMEOUT,
                 };
                 Problem::new(status, refusal.code(), detail, refusal_hint(&refusal)).at("url")
             }
@@ -314,6 +322,68 @@ impl From<LibraryError> for Problem {
                     "Try again; the operator finds the cause in the log under the request id.",
                 )
             }
+        }
+    }
+}
+
+impl From<SourcesError> for Problem {
+    fn from(error: SourcesError) -> Problem {
+        let detail = sentence(&error.to_string());
+        let later = |status, code, hint: &str, seconds| Problem {
+            retry_after: Some(seconds),
+            ..Problem::new(status, code, detail.clone(), hint)
+        };
+        match error {
+            SourcesError::Library(error) => error.into(),
+            SourcesError::NotFound => not_found(),
+            SourcesError::NoSound => Problem::new(
+                StatusCode::NOT_FOUND,
+                "source_no_sound",
+                detail,
+                "Show it without a waveform.",
+            ),
+            SourcesError::Busy => later(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "sources_busy",
+                "Try again in a moment.",
+                3,
+            ),
+            SourcesError::Pending => later(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "preview_pending",
+                "Try again in a moment; GET /api/sources/{id} tells how far it is.",
+                2,
+            ),
+            SourcesError::TooManyStreams => later(
+                StatusCode::TOO_MANY_REQUESTS,
+                "streams_too_many",
+                "Close another player, or try again in a moment.",
+                5,
+            ),
+            SourcesError::Cut(CutError::Source(SourceError::Refused(refusal))) => {
+                LibraryError::Refused(refusal).into()
+            }
+            SourcesError::Relay(RelayError::Source(SourceError::Refused(refusal))) => {
+                LibraryError::Refused(refusal).into()
+            }
+            SourcesError::Relay(error) => of_source(error.code(), detail, error.hint()),
+            SourcesError::Cut(error) => of_source(error.code(), detail, error.hint()),
+            SourcesError::Failed(failure) => of_source(&failure.code, detail, &failure.hint),
+        }
+    }
+}
+
+/// A problem that a source has, with the status of its code; what is the service's own fault is told as such.
+fn of_source(code: &str, detail: String, hint: &str) -> Problem {
+    let listed = CODES.iter().find(|(known, _)| *known == code);
+    match listed {
+        Some((code, status)) if *status != 0 => {
+            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);
+            Problem::new(status, code, detail, hint)
+        }
+        _ => {
+            tracing::error!(code, detail, "a preview failed");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail, hint)
         }
     }
 }

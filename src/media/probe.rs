@@ -19,6 +19,8 @@ pub struct Probe {
     pub start: Seconds,
     pub video: Video,
     pub audio: Option<Audio>,
+    /// What the file calls itself, as it stands there.
+    pub title: Option<String>,
 }
 
 /// The chosen video stream.
@@ -126,7 +128,7 @@ const MOST_STREAMS: &str = "64";
 
 /// What ffprobe is asked for to tell a [`Probe`].
 pub const ENTRIES: &str = "format=format_name,start_time,duration:stream=index,codec_type,codec_name,pix_fmt,width,height,time_base,\
-avg_frame_rate,field_order,color_transfer,channels,sample_rate,duration:stream_disposition=default,attached_pic:stream_tags=rotate:stream_side_data=rotation";
+avg_frame_rate,field_order,color_transfer,channels,sample_rate,duration:format_tags=title:stream_disposition=default,attached_pic:stream_tags=rotate:stream_side_data=rotation";
 
 /// The options that every reading of a source carries, and the source itself after `-i`.
 pub fn input_arguments(input: &Input, max_pixels: u64) -> Vec<OsString> {
@@ -247,6 +249,7 @@ pub fn parse(printed: &[u8]) -> Result<Probe, MediaError> {
             },
         },
         audio,
+        title: format.tags.title,
     })
 }
 
@@ -278,6 +281,14 @@ struct RawFormat {
     #[serde(rename = "start_time")]
     start: Option<String>,
     duration: Option<String>,
+    #[serde(default)]
+    tags: RawTags,
+}
+
+#[derive(Default, Deserialize)]
+struct RawTags {
+    #[serde(alias = "TITLE", alias = "Title")]
+    title: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -8,6 +8,7 @@ pub mod join;
 pub mod movie;
 pub mod nal;
 mod stretch;
+mod tags;
 mod tracks;
 
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, LAST_MODIFIED, RANGE};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Proxy, Response, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, Proxy, Response, StatusCode, Url};
 
 /// The part of a source that is here.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub enum SpoolError {
 /// The first request takes so much: small files and most indexes in front are there at once.
 const FIRST: u64 = 64 * 1024;
 /// A server that is silent for so long will stay so.
-const SILENCE: Duration = Duration::from_secs(20);
+pub(super) const SILENCE: Duration = Duration::from_secs(20);
 const MOST_REDIRECTS: usize = 5;
 /// One wish costs at most so many requests; a file that is scattered more than that is read as a whole.
 const MOST_PIECES: usize = 64;
@@ -59,18 +59,7 @@ impl Spool {
     /// # Errors
     /// When the server cannot be reached through the proxy or does not give ranges.
     pub async fn open(url: &str, proxy: &str, path: &Path) -> Result<Spool, SpoolError> {
-        // The first to ask decides; that it was decided already is fine.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .proxy(Proxy::all(proxy)?)
-            .user_agent(concat!("meme-maker/", env!("CARGO_PKG_VERSION")))
-            .read_timeout(SILENCE)
-            // Where a link leads is nobody's business but its server's.
-            .referer(false)
-            .redirect(Policy::limited(MOST_REDIRECTS))
-            // Each request is judged by itself.
-            .pool_max_idle_per_host(0)
-            .build()?;
+        let client = client(proxy, |builder| builder.read_timeout(SILENCE))?;
         let answer = client
             .get(url)
             .header(RANGE, format!("bytes=0-{}", FIRST - 1))
@@ -177,6 +166,24 @@ impl Spool {
     }
 }
 
+/// A client that goes through the gate alone.
+pub(super) fn client(
+    proxy: &str,
+    more: impl FnOnce(ClientBuilder) -> ClientBuilder,
+) -> Result<Client, reqwest::Error> {
+    // The first to ask decides; that it was decided already is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = Client::builder()
+        .proxy(Proxy::all(proxy)?)
+        .user_agent(concat!("meme-maker/", env!("CARGO_PKG_VERSION")))
+        // Where a link leads is nobody's business but its server's.
+        .referer(false)
+        .redirect(Policy::limited(MOST_REDIRECTS))
+        // Each request is judged by itself.
+        .pool_max_idle_per_host(0);
+    more(builder).build()
+}
+
 /// What an answer says it holds (RFC 9110, clause 14.4).
 struct Said {
     range: Range<u64>,
@@ -202,7 +209,7 @@ impl Said {
 }
 
 /// Reads `bytes FIRST-LAST/LENGTH`.
-fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
+pub(super) fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
     let (range, length) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);

@@ -111,6 +111,7 @@ pub fn described(
             light: Light::Standard,
         },
         audio,
+        title: movie.title.clone(),
     })
 }
 

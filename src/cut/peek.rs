@@ -1,0 +1,433 @@
+//! What is asked of a source before anything is cut: what it is, its bytes for a browser, and what previews are made from. Of a link
+//! whose tables are known only those bytes travel that are needed; any other link is copied to the disk first, up to a limit.
+
+use std::io::Write;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{CutError, Tools, explained, index_fetched};
+use crate::media::preview::browser::{self, Pictures};
+use crate::media::preview::filmstrip::{self, Filmstrip};
+use crate::media::preview::waveform::{self, Waveform};
+use crate::media::probe::Scan;
+use crate::media::window::whole::Whole;
+use crate::media::window::whole::pick::Key;
+use crate::media::window::{self, Looked};
+use crate::media::{Bench, Input, MediaError};
+use crate::recipe::{Source, name_of};
+use crate::seconds::Seconds;
+use crate::sighting::{self, MOST_KEYFRAMES, Sighting, Sound};
+use crate::source::gate::Budget;
+use crate::source::relay::{Relay, RelayError, Wanted};
+use crate::source::spool::{Spool, SpoolError};
+use crate::source::{self, Opened, Place};
+use crate::title;
+
+/// What previews are made from.
+#[derive(Clone, Debug)]
+pub enum Material {
+    /// The source itself: a local file, or a link whose tables are known.
+    Source(Source),
+    /// A copy of it on the disk.
+    Copy(PathBuf),
+}
+
+/// A player may read for so long on one request; then it asks again.
+const STREAM_DEADLINE: Duration = Duration::from_secs(1800);
+/// Requests for one range: the first and its redirects.
+const STREAM_CONNECTIONS: u32 = 8;
+/// Keyframes of a link on one sheet: each costs a request.
+const MOST_OF_A_LINK: usize = 48;
+/// A keyframe larger than this is left out.
+const MOST_KEY: u64 = 8 << 20;
+/// So many pieces are asked for at once, and in all.
+const BATCH: usize = 48;
+const MOST_PIECES: usize = 192;
+
+impl Tools {
+    /// What a source is.
+    ///
+    /// # Errors
+    /// When it is refused, cannot be reached or read.
+    pub async fn sight(&self, bench: &Bench<'_>, source: &Source) -> Result<Sighting, CutError> {
+        let (looked, bytes_fetched) = self.look(bench, source).await?;
+        let size = match source {
+            Source::File(path) => std::fs::metadata(path).ok().map(|meta| meta.len()),
+            Source::Url(_) => None,
+        };
+        Ok(sighting(looked, source, size, bytes_fetched))
+    }
+
+    /// A range of a link, on its way to a browser.
+    ///
+    /// # Errors
+    /// When it is refused, cannot be reached, or has no such range.
+    pub async fn relay(&self, source: &Source, wanted: Wanted) -> Result<Relay, RelayError> {
+        let budget = Budget {
+            deadline: STREAM_DEADLINE,
+            connections: STREAM_CONNECTIONS,
+            ..self.budget.clone()
+        };
+        let opened = source::open(&self.gate, source, budget)?;
+        Relay::open(opened, wanted).await
+    }
+
+    /// Copies a link into the work directory, all of it, when it is no larger than `most`.
+    ///
+    /// # Errors
+    /// When it is larger, cannot be reached, or the disk is full.
+    pub async fn copied(
+        &self,
+        bench: &Bench<'_>,
+        source: &Source,
+        most: u64,
+    ) -> Result<PathBuf, CutError> {
+        let budget = Budget {
+            bytes: most.saturating_add(1 << 16),
+            ..self.budget.clone()
+        };
+        let opened = source::open(&self.gate, source, budget)?;
+        let path = bench.dir.join("copy");
+        let work = async {
+            let mut relay = Relay::open(opened, Wanted::All).await.map_err(reading)?;
+            if let crate::source::relay::Given::All(Some(length)) = relay.given
+                && length > most
+            {
+                return Err(MediaError::TooLarge.into());
+            }
+            let mut file = std::fs::File::create(&path).map_err(MediaError::from)?;
+            let mut taken = 0_u64;
+            while let Some(piece) = relay.next().await.map_err(reading)? {
+                taken += piece.len() as u64;
+                if taken > most {
+                    return Err(MediaError::TooLarge.into());
+                }
+                let written = tokio::task::spawn_blocking(move || {
+                    file.write_all(&piece)?;
+                    Ok::<_, std::io::Error>(file)
+                });
+                let written = written.await.map_err(std::io::Error::other);
+                file = written.and_then(|file| file).map_err(MediaError::from)?;
+            }
+            Ok(path.clone())
+        };
+        let done = tokio::select! {
+            done = tokio::time::timeout(bench.engine.fetch_deadline, work) => done,
+            () = bench.stop.cancelled() => return Err(MediaError::Stopped.into()),
+        };
+        done.map_err(|_| MediaError::Timeout)?
+    }
+
+    /// The strip of a source's keyframes; at most so many bytes travel.
+    ///
+    /// # Errors
+    /// When it cannot be reached or decoded.
+    pub async fn filmstrip(
+        &self,
+        bench: &Bench<'_>,
+        from: &Material,
+        most: u64,
+    ) -> Result<Filmstrip, CutError> {
+        match self.reached(bench, from).await? {
+            Reached::Link {
+                opened,
+                spool,
+                whole,
+            } => {
+                let keys = filmstrip::choose(fit(whole.keys(), most), MOST_OF_A_LINK);
+                let keys = fit_all(keys, most);
+                let work = async {
+                    fetched(spool, keys.iter().map(|key| key.extent.clone()).collect()).await?;
+                    filmstrip::of_tables(bench, &whole, keys).await
+                };
+                explained(work.await, &opened)
+            }
+            Reached::Tables { whole, .. } => {
+                let keys = filmstrip::choose(fit(whole.keys(), most), filmstrip::MOST);
+                Ok(filmstrip::of_tables(bench, &whole, keys).await?)
+            }
+            Reached::File { path, looked } => {
+                let length = length(&looked);
+                Ok(filmstrip::of_file(bench, &path, &looked.probe, length).await?)
+            }
+        }
+    }
+
+    /// The outline of a source's sound; none when it is silent. At most so many bytes travel.
+    ///
+    /// # Errors
+    /// When it cannot be reached or decoded.
+    pub async fn waveform(
+        &self,
+        bench: &Bench<'_>,
+        from: &Material,
+        most: u64,
+    ) -> Result<Option<Waveform>, CutError> {
+        let (path, probe, link) = match self.reached(bench, from).await? {
+            Reached::Link {
+                opened,
+                spool,
+                whole,
+            } => {
+                let pieces = pieces(whole.sound_extents(), most);
+                let here = match pieces {
+                    Some(pieces) => fetched(spool, pieces).await,
+                    None => Err(MediaError::TooLarge),
+                };
+                explained(here, &opened)?;
+                (whole.path.clone(), whole.probe.clone(), Some(whole))
+            }
+            Reached::Tables { path, whole } => (path, whole.probe.clone(), None),
+            Reached::File { path, looked } => (path, looked.probe, None),
+        };
+        let Some(audio) = &probe.audio else {
+            return Ok(None);
+        };
+        let length = probe
+            .duration
+            .map(|length| probe.start + length - probe.zero());
+        let made = waveform::waveform(bench, &path, audio, probe.zero(), length).await;
+        // The tables of a link are read until here.
+        drop(link);
+        Ok(Some(made?))
+    }
+
+    /// A copy of a source that browsers play, at most so long.
+    ///
+    /// # Errors
+    /// When it cannot be reached, decoded or encoded.
+    pub async fn preview(
+        &self,
+        bench: &Bench<'_>,
+        from: &Material,
+        most: Seconds,
+        pictures: Pictures,
+    ) -> Result<PathBuf, CutError> {
+        let (path, probe) = match self.reached(bench, from).await? {
+            // What its tables tell everything about plays as it is.
+            Reached::Link { .. } => return Err(MediaError::Unsupported(None).into()),
+            Reached::Tables { path, whole } => (path, whole.probe.clone()),
+            Reached::File { path, looked } => (path, looked.probe),
+        };
+        Ok(browser::preview(bench, &path, &probe, most, pictures).await?)
+    }
+
+    /// Opens what previews are made from.
+    async fn reached(&self, bench: &Bench<'_>, from: &Material) -> Result<Reached, CutError> {
+        let local = match from {
+            Material::Copy(path) => path.clone(),
+            Material::Source(source) => {
+                let opened = self.open(source)?;
+                match &opened.place {
+                    Place::File(path) => path.clone(),
+                    Place::Link { .. } => {
+                        let reached = spooled_tables(bench, &opened).await;
+                        let (spool, whole) = explained(reached, &opened)?;
+                        return Ok(Reached::Link {
+                            opened,
+                            spool,
+                            whole,
+                        });
+                    }
+                }
+            }
+        };
+        let looked = window::look(bench, &Input::File(local.clone())).await?;
+        Ok(match looked.whole.clone() {
+            Some(whole) => Reached::Tables { path: local, whole },
+            None => Reached::File {
+                path: local,
+                looked,
+            },
+        })
+    }
+}
+
+/// What previews are made from, opened.
+enum Reached {
+    /// Some of it is on the disk, and the rest can be fetched.
+    Link {
+        opened: Opened,
+        spool: Spool,
+        whole: Arc<Whole>,
+    },
+    /// A plain MP4 on the disk.
+    Tables { path: PathBuf, whole: Arc<Whole> },
+    /// Anything else on the disk.
+    File { path: PathBuf, looked: Looked },
+}
+
+async fn spooled_tables(
+    bench: &Bench<'_>,
+    opened: &Opened,
+) -> Result<(Spool, Arc<Whole>), MediaError> {
+    let Place::Link { url, proxy } = &opened.place else {
+        return Err(MediaError::Unsupported(None));
+    };
+    let path: &Path = &bench.dir.join("source.mp4");
+    let work = async {
+        let mut spool = Spool::open(url, proxy, path).await.map_err(spooling)?;
+        let indexed = index_fetched(&mut spool).await.map_err(spooling)?;
+        let whole = Whole::open(path, bench.engine.max_pixels).await;
+        match whole.filter(|_| indexed) {
+            Some(whole) => Ok((spool, Arc::new(whole))),
+            // It had tables when it was looked at.
+            None => Err(MediaError::Unsupported(None)),
+        }
+    };
+    within(bench, work).await
+}
+
+/// Fetches pieces, few at a time.
+async fn fetched(mut spool: Spool, pieces: Vec<Range<u64>>) -> Result<(), MediaError> {
+    for batch in pieces.chunks(BATCH) {
+        spool.want(batch.iter().cloned()).await.map_err(spooling)?;
+    }
+    Ok(())
+}
+
+async fn within<T>(
+    bench: &Bench<'_>,
+    work: impl Future<Output = Result<T, MediaError>>,
+) -> Result<T, MediaError> {
+    tokio::select! {
+        done = tokio::time::timeout(bench.engine.fetch_deadline, work) => {
+            done.map_err(|_| MediaError::Timeout)?
+        }
+        () = bench.stop.cancelled() => Err(MediaError::Stopped),
+    }
+}
+
+fn spooling(error: SpoolError) -> MediaError {
+    match error {
+        SpoolError::Io(error) => error.into(),
+        SpoolError::Request(_) => MediaError::Timeout,
+        SpoolError::NoRanges | SpoolError::Changed | SpoolError::Scattered => {
+            MediaError::Unsupported(None)
+        }
+    }
+}
+
+fn reading(error: RelayError) -> CutError {
+    match error {
+        RelayError::Source(error) => error.into(),
+        RelayError::Timeout => MediaError::Timeout.into(),
+        RelayError::Range { .. } | RelayError::Refused(_) | RelayError::Lies => {
+            MediaError::Unsupported(None).into()
+        }
+        RelayError::Unreachable(_) => MediaError::Timeout.into(),
+    }
+}
+
+/// Keyframes of a size that keyframes have.
+fn fit(mut keys: Vec<Key>, most: u64) -> Vec<Key> {
+    keys.retain(|key| key.extent.end - key.extent.start <= MOST_KEY.min(most));
+    keys
+}
+
+/// As many as fit together.
+fn fit_all(mut keys: Vec<Key>, most: u64) -> Vec<Key> {
+    while keys.len() > 1 {
+        let bytes = keys.iter().map(|key| key.extent.end - key.extent.start);
+        if bytes.sum::<u64>() <= most {
+            break;
+        }
+        let mut place = 0;
+        keys.retain(|_| {
+            place += 1;
+            place % 2 == 1
+        });
+    }
+    keys
+}
+
+/// The same bytes in fewer pieces, with what lies between where that saves requests; `None` when that would be more than `most`.
+fn pieces(mut extents: Vec<Range<u64>>, most: u64) -> Option<Vec<Range<u64>>> {
+    extents.sort_unstable_by_key(|extent| extent.start);
+    let mut apart = 64 * 1024;
+    loop {
+        let mut joined: Vec<Range<u64>> = Vec::new();
+        for extent in &extents {
+            match joined.last_mut() {
+                Some(last) if extent.start <= last.end.saturating_add(apart) => {
+                    last.end = last.end.max(extent.end);
+                }
+                _ => joined.push(extent.clone()),
+            }
+        }
+        let bytes = joined.iter().map(|piece| piece.end - piece.start);
+        if bytes.fold(0, u64::saturating_add) > most {
+            return None;
+        }
+        if joined.len() <= MOST_PIECES {
+            return Some(joined);
+        }
+        extents = joined;
+        apart *= 2;
+    }
+}
+
+fn length(looked: &Looked) -> Option<Seconds> {
+    let probe = &looked.probe;
+    probe
+        .duration
+        .map(|duration| probe.start + duration - probe.zero())
+}
+
+/// What was looked at, in the words for people.
+fn sighting(looked: Looked, source: &Source, size: Option<u64>, bytes_fetched: u64) -> Sighting {
+    let duration = length(&looked);
+    let probe = looked.probe;
+    let rates = looked.whole.as_ref().map(|whole| whole.rates());
+    let (seen, heard) = rates.unwrap_or_else(|| {
+        let seconds = duration.map_or(0.0, Seconds::as_f64);
+        let rate = size.filter(|_| seconds > 0.0);
+        (rate.map(|size| size as f64 / seconds), None)
+    });
+    let sound = probe.audio.as_ref().map(|audio| audio.codec.as_str());
+    let own = probe.title.as_deref().and_then(title::clean);
+    Sighting {
+        title: own.unwrap_or_else(|| name_of(source)),
+        duration,
+        container: sighting::container(&probe.container, &probe.video.codec, sound),
+        audio: probe.audio.as_ref().map(|audio| Sound {
+            codec: audio.codec.clone(),
+            channels: audio.channels,
+            rate: audio.rate,
+            bytes_a_second: heard,
+        }),
+        video: sighting::Pictures {
+            codec: probe.video.codec,
+            width: probe.video.width,
+            height: probe.video.height,
+            fps: probe.video.fps,
+            rotation: probe.video.rotation,
+            pixel_format: probe.video.pixel_format,
+            interlaced: probe.video.scan == Scan::Interlaced,
+            rate: seen,
+        },
+        keyframes: looked
+            .keyframes
+            .filter(|keyframes| keyframes.len() <= MOST_KEYFRAMES),
+        tables: looked.whole.is_some(),
+        bytes_fetched,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sound_is_fetched_in_a_bounded_number_of_pieces() {
+        let scattered = |gap: u64| (0..1000).map(move |n| n * gap..n * gap + 400).collect();
+        let close: Vec<_> = pieces(scattered(20_000), u64::MAX).unwrap();
+        assert_eq!(close, [0..999 * 20_000 + 400]);
+        let far = pieces(scattered(100_000), u64::MAX).unwrap();
+        assert!(far.len() <= MOST_PIECES);
+        assert_eq!(pieces(scattered(100_000), 1_000_000), None);
+        assert_eq!(pieces(Vec::new(), 0), Some(Vec::new()));
+    }
+}
