@@ -1,5 +1,6 @@
 //! Where video comes from: a recipe's source opened, with the one way by which it may be reached. It never decodes.
 
+mod client;
 pub mod gate;
 pub mod relay;
 pub mod spool;

@@ -5,10 +5,11 @@ use std::ops::Range;
 use std::time::Duration;
 
 use ::bytes::Bytes;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, RANGE};
-use reqwest::{Response, StatusCode};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE};
+use reqwest::{Response, StatusCode, Url};
 
-use super::spool::{SILENCE, client, content_range};
+use super::client::{Client, Silence};
+use super::spool::{SILENCE, content_range};
 use super::{Opened, Place, SourceError};
 use crate::source::gate::Refusal;
 
@@ -131,17 +132,19 @@ impl Relay {
         };
         let explained = |error: reqwest::Error| explained(&opened, error);
         // The reader may be slow or take a break: only what is waited for has a limit, not the whole.
-        let client = client(proxy, |builder| builder).map_err(explained)?;
-        let mut request = client.get(url).header(ACCEPT_ENCODING, "identity");
-        if let Some(range) = wanted.header() {
-            request = request.header(RANGE, range);
-        }
-        let answer = tokio::time::timeout(SILENCE, request.send());
+        let client = Client::through(proxy, Silence::Watched).map_err(explained)?;
+        let url = Url::parse(url).map_err(|_| RelayError::Lies)?;
+        let range = wanted.header();
+        let answer = tokio::time::timeout(SILENCE, client.get(&url, range.as_deref()));
         let answer = answer
             .await
             .map_err(|_| RelayError::Timeout)?
             .map_err(explained)?;
-        let given = given(&answer, wanted)?;
+        // What the gate says about a redirect comes as an answer too.
+        let given = given(&answer, wanted).map_err(|error| match opened.refusal() {
+            Some(refusal) => RelayError::Source(refusal.into()),
+            None => error,
+        })?;
         let left = match &given {
             Given::All(length) => *length,
             Given::Part { range, .. } => Some(range.end - range.start),

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, LAST_MODIFIED, RANGE};
-use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Proxy, Response, StatusCode, Url};
+use reqwest::header::{CONTENT_RANGE, ETAG, LAST_MODIFIED};
+use reqwest::{Response, StatusCode, Url};
+
+use super::client::{Client, Silence};
 
 /// The part of a source that is here.
 #[derive(Debug)]
@@ -47,7 +48,6 @@ pub enum SpoolError {
 const FIRST: u64 = 64 * 1024;
 /// A server that is silent for so long will stay so.
 pub(super) const SILENCE: Duration = Duration::from_secs(20);
-const MOST_REDIRECTS: usize = 5;
 /// One wish costs at most so many requests; a file that is scattered more than that is read as a whole.
 const MOST_PIECES: usize = 64;
 /// What lies closer together than this is fetched in one piece: a request costs about as much.
@@ -59,13 +59,10 @@ impl Spool {
     /// # Errors
     /// When the server cannot be reached through the proxy or does not give ranges.
     pub async fn open(url: &str, proxy: &str, path: &Path) -> Result<Spool, SpoolError> {
-        let client = client(proxy, |builder| builder.read_timeout(SILENCE))?;
-        let answer = client
-            .get(url)
-            .header(RANGE, format!("bytes=0-{}", FIRST - 1))
-            .header(ACCEPT_ENCODING, "identity")
-            .send()
-            .await?;
+        let client = Client::through(proxy, Silence::AtMost(SILENCE))?;
+        let url = Url::parse(url).map_err(|_| SpoolError::NoRanges)?;
+        let first = format!("bytes=0-{}", FIRST - 1);
+        let answer = client.get(&url, Some(&first)).await?;
         let said = Said::of(&answer)?;
         if said.range.start != 0 || said.range.end > FIRST {
             return Err(SpoolError::NoRanges);
@@ -113,13 +110,8 @@ impl Spool {
             return Err(SpoolError::Scattered);
         }
         for range in missing {
-            let answer = self
-                .client
-                .get(self.url.clone())
-                .header(RANGE, format!("bytes={}-{}", range.start, range.end - 1))
-                .header(ACCEPT_ENCODING, "identity")
-                .send()
-                .await?;
+            let wanted = format!("bytes={}-{}", range.start, range.end - 1);
+            let answer = self.client.get(&self.url, Some(&wanted)).await?;
             let said = Said::of(&answer)?;
             if said.length != self.length || said.version != self.version {
                 return Err(SpoolError::Changed);
@@ -164,24 +156,6 @@ impl Spool {
         self.here = joined(std::mem::take(&mut self.here), 0);
         Ok(())
     }
-}
-
-/// A client that goes through the gate alone.
-pub(super) fn client(
-    proxy: &str,
-    more: impl FnOnce(ClientBuilder) -> ClientBuilder,
-) -> Result<Client, reqwest::Error> {
-    // The first to ask decides; that it was decided already is fine.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = Client::builder()
-        .proxy(Proxy::all(proxy)?)
-        .user_agent(concat!("meme-maker/", env!("CARGO_PKG_VERSION")))
-        // Where a link leads is nobody's business but its server's.
-        .referer(false)
-        .redirect(Policy::limited(MOST_REDIRECTS))
-        // Each request is judged by itself.
-        .pool_max_idle_per_host(0);
-    more(builder).build()
 }
 
 /// What an answer says it holds (RFC 9110, clause 14.4).

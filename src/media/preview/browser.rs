@@ -101,11 +101,15 @@ pub async fn preview(
 fn small(probe: &Probe, zero: Seconds) -> Vec<std::ffi::OsString> {
     let look = encode::look(&probe.video, probe.shown_height(), HEIGHT);
     let filter = format!("setpts=PTS-{zero}/TB,{look}");
+    let base = probe.video.time_base;
+    let base = format!("{}:{}", base.num, base.den);
     let mut list = arguments([
         &"-vf",
         &filter,
         &"-fps_mode",
         &"passthrough",
+        &"-enc_time_base",
+        &base,
         &"-c:v",
         &"libx264",
         &"-preset",

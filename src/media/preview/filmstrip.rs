@@ -162,6 +162,8 @@ async fn small(
         "[0:{}]{select}scale={WIDTH}:{height}:flags=area,setsar=1,{look},split[a][b]",
         probe.video.index
     );
+    // Else times are rounded to what the frame rate is said to be.
+    let base = format!("{}:{}", video.time_base.num, video.time_base.den);
     let mut list = arguments([
         &"-copyts",
         &"-filter_complex_threads",
@@ -182,6 +184,8 @@ async fn small(
         &"[a]",
         &"-fps_mode",
         &"passthrough",
+        &"-enc_time_base",
+        &base,
         &"-c:v",
         &"libx264",
         &"-preset",
@@ -199,6 +203,8 @@ async fn small(
         &"[b]",
         &"-fps_mode",
         &"passthrough",
+        &"-enc_time_base",
+        &base,
         &"-f",
         &"framecrc",
     ]));
