@@ -526,7 +526,7 @@ impl Default for Egress {
 impl Default for Sources {
     fn default() -> Self {
         Sources {
-            probes: 4,
+            probes: 2,
             fresh_seconds: 600,
             keep_hours: 24,
             streams: 64,

@@ -2,6 +2,7 @@
 //! line both come through here; neither index nor store is known.
 
 pub mod peek;
+mod sight;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

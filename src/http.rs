@@ -9,6 +9,7 @@ pub mod files;
 pub mod health;
 pub mod openapi;
 pub mod pages;
+pub mod source_json;
 pub mod sources;
 pub mod stream;
 pub mod visitor;

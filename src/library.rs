@@ -8,7 +8,7 @@ use crate::clip::{Clip, ClipId, Failure, State};
 use crate::index::IndexError;
 use crate::index::clips::{Filter, Place};
 use crate::index::queue::{Submission, Submitted};
-use crate::recipe::{Recipe, Source};
+use crate::recipe::{Recipe, Source, name_of};
 use crate::source::gate::Refusal;
 use crate::sources;
 use crate::timestamp::Timestamp;
@@ -84,7 +84,7 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
     let id = ClipId(uuid::Uuid::now_v7());
     let submission = Submission {
         id,
-        title: wish.recipe.title_or_default(),
+        title: title(app, &wish.recipe).await?,
         recipe: wish.recipe,
         visitor: wish.visitor,
         estimate,
@@ -111,6 +111,15 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
             })
         }
     }
+}
+
+/// The title given, else what the source was called when somebody looked at it, else its name.
+async fn title(app: &App, recipe: &Recipe) -> Result<String, LibraryError> {
+    if recipe.title.is_some() {
+        return Ok(recipe.title_or_default());
+    }
+    let seen = app.index.known_title(recipe.source.clone()).await?;
+    Ok(seen.unwrap_or_else(|| name_of(&recipe.source)))
 }
 
 /// Refuses what does not fit beside everything that is promised already; `own` of the promised bytes are the asker's.

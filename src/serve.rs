@@ -139,7 +139,8 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
         let (app, stop) = (Shared::clone(&app), stop.clone());
         workers.spawn(async move { worker::run(&app, &stop).await });
     }
-    for lane in [Lane::Quick, Lane::Slow] {
+    // A slow server does not keep everybody's filmstrips waiting.
+    for lane in [Lane::Quick, Lane::Quick, Lane::Slow] {
         let (app, stop) = (Shared::clone(&app), stop.clone());
         workers.spawn(async move { sources::making::run(&app, lane, &stop).await });
     }
@@ -245,6 +246,7 @@ fn figures() -> Result<PrometheusHandle, StartError> {
         "meme_maker_http_requests_total",
         "Requests answered, by route and status."
     );
+    metrics::describe_counter!("meme_maker_previews_made_total", "Previews made, by part.");
     metrics::describe_histogram!(
         "meme_maker_clip_seconds",
         Unit::Seconds,

@@ -172,15 +172,15 @@ impl Desk {
         Some(standing)
     }
 
-    /// The oldest order of a lane that waits.
-    pub fn next(&self, lane: Lane) -> Option<(SourceId, Part)> {
+    /// Takes the oldest order of a lane that waits in hand.
+    pub fn take(&self, lane: Lane) -> Option<(SourceId, Part)> {
         let orders = lock(&self.orders);
         let waiting = orders.given.iter().filter(|((_, part), order)| {
             Lane::of(*part) == lane && *order.state.borrow() == Standing::Waiting
         });
-        waiting
-            .min_by_key(|(_, order)| order.number)
-            .map(|(key, _)| *key)
+        let (key, order) = waiting.min_by_key(|(_, order)| order.number)?;
+        order.state.send_replace(Standing::Making(0.0));
+        Some(*key)
     }
 
     /// Notes how far a part is.
@@ -258,14 +258,15 @@ mod tests {
         desk.order(two, Part::Waveform).unwrap();
         desk.order(two, Part::Preview).unwrap();
         let again = desk.order(one, Part::Filmstrip).unwrap();
-        assert_eq!(desk.next(Lane::Quick), Some((one, Part::Filmstrip)));
-        assert_eq!(desk.next(Lane::Slow), Some((two, Part::Preview)));
+        assert_eq!(desk.take(Lane::Quick), Some((one, Part::Filmstrip)));
+        assert_eq!(desk.take(Lane::Slow), Some((two, Part::Preview)));
+        assert_eq!(desk.take(Lane::Slow), None);
         desk.note(one, Part::Filmstrip, Standing::Done);
         assert_eq!(
             (&*first.borrow(), &*again.borrow()),
             (&Standing::Done, &Standing::Done)
         );
-        assert_eq!(desk.next(Lane::Quick), Some((two, Part::Waveform)));
+        assert_eq!(desk.take(Lane::Quick), Some((two, Part::Waveform)));
         // What has gone is made again.
         desk.order(one, Part::Filmstrip).unwrap();
         assert_eq!(desk.standing(one, Part::Filmstrip), Some(Standing::Waiting));

@@ -1,4 +1,4 @@
-//! What is asked of a source before anything is cut: what it is, its bytes for a browser, and what previews are made from. Of a link
+//! What is asked of a source before anything is cut: its bytes for a browser, and what previews are made from. Of a link
 //! whose tables are known only those bytes travel that are needed; any other link is copied to the disk first, up to a limit.
 
 use std::io::Write;
@@ -11,19 +11,16 @@ use super::{CutError, Tools, explained, index_fetched};
 use crate::media::preview::browser::{self, Pictures};
 use crate::media::preview::filmstrip::{self, Filmstrip};
 use crate::media::preview::waveform::{self, Waveform};
-use crate::media::probe::Scan;
 use crate::media::window::whole::Whole;
 use crate::media::window::whole::pick::Key;
 use crate::media::window::{self, Looked};
 use crate::media::{Bench, Input, MediaError};
-use crate::recipe::{Source, name_of};
+use crate::recipe::Source;
 use crate::seconds::Seconds;
-use crate::sighting::{self, MOST_KEYFRAMES, Sighting, Sound};
 use crate::source::gate::Budget;
 use crate::source::relay::{Relay, RelayError, Wanted};
 use crate::source::spool::{Spool, SpoolError};
 use crate::source::{self, Opened, Place};
-use crate::title;
 
 /// What previews are made from.
 #[derive(Clone, Debug)]
@@ -47,19 +44,6 @@ const BATCH: usize = 48;
 const MOST_PIECES: usize = 192;
 
 impl Tools {
-    /// What a source is.
-    ///
-    /// # Errors
-    /// When it is refused, cannot be reached or read.
-    pub async fn sight(&self, bench: &Bench<'_>, source: &Source) -> Result<Sighting, CutError> {
-        let (looked, bytes_fetched) = self.look(bench, source).await?;
-        let size = match source {
-            Source::File(path) => std::fs::metadata(path).ok().map(|meta| meta.len()),
-            Source::Url(_) => None,
-        };
-        Ok(sighting(looked, source, size, bytes_fetched))
-    }
-
     /// A range of a link, on its way to a browser.
     ///
     /// # Errors
@@ -369,51 +353,12 @@ fn pieces(mut extents: Vec<Range<u64>>, most: u64) -> Option<Vec<Range<u64>>> {
     }
 }
 
-fn length(looked: &Looked) -> Option<Seconds> {
+/// How long a source is, as people count.
+pub(super) fn length(looked: &Looked) -> Option<Seconds> {
     let probe = &looked.probe;
     probe
         .duration
         .map(|duration| probe.start + duration - probe.zero())
-}
-
-/// What was looked at, in the words for people.
-fn sighting(looked: Looked, source: &Source, size: Option<u64>, bytes_fetched: u64) -> Sighting {
-    let duration = length(&looked);
-    let probe = looked.probe;
-    let rates = looked.whole.as_ref().map(|whole| whole.rates());
-    let (seen, heard) = rates.unwrap_or_else(|| {
-        let seconds = duration.map_or(0.0, Seconds::as_f64);
-        let rate = size.filter(|_| seconds > 0.0);
-        (rate.map(|size| size as f64 / seconds), None)
-    });
-    let sound = probe.audio.as_ref().map(|audio| audio.codec.as_str());
-    let own = probe.title.as_deref().and_then(title::clean);
-    Sighting {
-        title: own.unwrap_or_else(|| name_of(source)),
-        duration,
-        container: sighting::container(&probe.container, &probe.video.codec, sound),
-        audio: probe.audio.as_ref().map(|audio| Sound {
-            codec: audio.codec.clone(),
-            channels: audio.channels,
-            rate: audio.rate,
-            bytes_a_second: heard,
-        }),
-        video: sighting::Pictures {
-            codec: probe.video.codec,
-            width: probe.video.width,
-            height: probe.video.height,
-            fps: probe.video.fps,
-            rotation: probe.video.rotation,
-            pixel_format: probe.video.pixel_format,
-            interlaced: probe.video.scan == Scan::Interlaced,
-            rate: seen,
-        },
-        keyframes: looked
-            .keyframes
-            .filter(|keyframes| keyframes.len() <= MOST_KEYFRAMES),
-        tables: looked.whole.is_some(),
-        bytes_fetched,
-    }
 }
 
 #[cfg(test)]

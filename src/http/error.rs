@@ -367,7 +367,13 @@ impl From<SourcesError> for Problem {
                 LibraryError::Refused(refusal).into()
             }
             SourcesError::Relay(error) => of_source(error.code(), detail, error.hint()),
-            SourcesError::Cut(error) => of_source(error.code(), detail, error.hint()),
+            SourcesError::Cut(error) => {
+                let problem = of_source(error.code(), detail, error.hint());
+                if problem.status == StatusCode::INTERNAL_SERVER_ERROR {
+                    tracing::error!(error = %chain(&error), "a source could not be looked at");
+                }
+                problem
+            }
             SourcesError::Failed(failure) => of_source(&failure.code, detail, &failure.hint),
         }
     }
@@ -381,10 +387,7 @@ fn of_source(code: &str, detail: String, hint: &str) -> Problem {
             let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);
             Problem::new(status, code, detail, hint)
         }
-        _ => {
-            tracing::error!(code, detail, "a preview failed");
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail, hint)
-        }
+        _ => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail, hint),
     }
 }
 

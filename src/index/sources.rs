@@ -53,6 +53,21 @@ impl Index {
         .await
     }
 
+    /// What a source was called when it was last looked at.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn known_title(&self, source: Source) -> Result<Option<String>, IndexError> {
+        self.read(move |connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT json_extract(sighting, '$.title') FROM sources WHERE source = ?1 ORDER BY created_at DESC LIMIT 1",
+            )?;
+            let found = query.query_row([json(&source)?], |row| row.get(0)).optional()?;
+            Ok(found)
+        })
+        .await
+    }
+
     /// A source that is not forgotten yet.
     ///
     /// # Errors

@@ -79,7 +79,7 @@ pub async fn run(app: &App, lane: Lane, stop: &CancellationToken) {
         if stop.is_cancelled() {
             return;
         }
-        if let Some((id, part)) = app.desk.next(lane) {
+        if let Some((id, part)) = app.desk.take(lane) {
             tokio::select! {
                 () = carry(app, id, part) => {}
                 () = stop.cancelled() => return,
@@ -94,7 +94,6 @@ pub async fn run(app: &App, lane: Lane, stop: &CancellationToken) {
 }
 
 async fn carry(app: &App, id: SourceId, part: Part) {
-    app.desk.note(id, part, Standing::Making(0.0));
     let began = Instant::now();
     let (progress, changed) = watch::channel(0.0);
     let made = tokio::select! {
@@ -106,6 +105,7 @@ async fn carry(app: &App, id: SourceId, part: Part) {
     match made {
         Ok(()) => {
             tracing::info!(source = %id, part = ?part, ms, "preview made");
+            metrics::counter!("meme_maker_previews_made_total", "part" => part.word()).increment(1);
             app.desk.note(id, part, Standing::Done);
         }
         Err(error) if error.is_stop() => app.desk.drop_order(id, part),

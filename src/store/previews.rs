@@ -28,6 +28,16 @@ pub enum Part {
 }
 
 impl Part {
+    /// In one word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Part::Copy => "copy",
+            Part::Filmstrip => "filmstrip",
+            Part::Waveform => "waveform",
+            Part::Preview => "preview",
+        }
+    }
+
     /// Names of its files; the first is the one that is served.
     pub const fn files(self) -> &'static [&'static str] {
         match self {
