@@ -22,6 +22,7 @@ mod costs;
 mod cut;
 mod engine;
 mod serving;
+mod sources;
 mod start;
 mod submit;
 
@@ -49,7 +50,7 @@ struct Group {
     take: fn(&Ground, &mut Table) -> Outcome<()>,
 }
 
-const GROUPS: [Group; 8] = [
+const GROUPS: [Group; 9] = [
     Group {
         name: "binary",
         musts: start::BINARY,
@@ -84,6 +85,11 @@ const GROUPS: [Group; 8] = [
         name: "engine",
         musts: engine::MUSTS,
         take: engine::take,
+    },
+    Group {
+        name: "sources",
+        musts: sources::MUSTS,
+        take: sources::take,
     },
     Group {
         name: "files",

@@ -681,7 +681,7 @@ fn the_filmstrip_shows_what_the_source_shows_at_those_times() {
     let other = media::remuxed("marked.ts", &file, "");
     let link = origin.add("/c.ts", Behaviour::File(other));
     assert_eq!(
-        strip_matches(&service, &look(&service, &link), &frames, 0.05),
+        strip_matches(&service, &look(&service, &link), &frames, 0.002),
         16
     );
     let turned = media::turned("marked-turned.mp4", &file, 90);
@@ -1016,18 +1016,84 @@ fn previews_go_before_anybody_is_refused_and_with_their_source() {
     );
     let service = service.restarted(Setup::default());
     wait(&service, source["urls"]["filmstrip"].as_str().unwrap());
-    // A source whose time is over is gone with all that was made of it.
-    let db = service.data.join("index.db");
-    let service = {
-        let data = service.data.clone();
-        drop(db);
-        assert!(
-            data.join("previews")
-                .join(source["id"].as_str().unwrap())
-                .exists()
-        );
-        service.restarted(Setup::default().with("SOURCES__KEEP_HOURS", 0))
-    };
-    let gone = look(&service, &format!("{link}?again"));
-    service.get(&own(&gone)).expect_problem(404, "not_found");
+}
+
+#[test]
+fn a_source_whose_time_is_over_is_gone_with_all_that_was_made_of_it() {
+    let (_origin, link) = Origin::with(&media::everyday());
+    let mut service = Service::start();
+    let source = look(&service, &link);
+    wait(&service, source["urls"]["filmstrip"].as_str().unwrap());
+    let (data, id) = (service.data.clone(), source["id"].as_str().unwrap());
+    let folder = data.join("previews").join(id);
+    assert!(folder.exists());
+    service.signal("TERM");
+    assert!(service.ended().success());
+    let index = rusqlite::Connection::open(data.join("index.db")).unwrap();
+    let set = "UPDATE sources SET expires_at = 1 WHERE id = ?1";
+    assert_eq!(index.execute(set, [id]).unwrap(), 1);
+    drop(index);
+    let service = service.killed_and_started_again(Setup::default());
+    assert!(!folder.exists());
+    service.get(&own(&source)).expect_problem(404, "not_found");
+    for part in ["stream", "filmstrip", "waveform"] {
+        let answer = service.get(&format!("{}/{part}", own(&source)));
+        answer.expect_problem(404, "not_found");
+    }
+    assert_ne!(look(&service, &link)["id"], id);
+}
+
+#[test]
+fn what_previews_may_cost_is_bounded() {
+    let service = Setup::default()
+        .with("SOURCES__FETCH_BYTES", "100 kB")
+        .with("SOURCES__PREVIEW_SECONDS", 2)
+        .start();
+    let origin = Origin::start();
+    // Larger than may be fetched, said beforehand, found out on the way, or without end.
+    let large = media::remuxed("everyday.mkv", &media::everyday(), "");
+    assert!(std::fs::metadata(&large).unwrap().len() > 100_000);
+    let link = origin.add("/a.mkv", Behaviour::File(large.clone()));
+    let endless = origin.add("/b.mkv", Behaviour::File(large.clone()));
+    let (told, endless) = (look(&service, &link), look(&service, &endless));
+    let head = std::fs::read(&large).unwrap();
+    origin.add(
+        "/b.mkv",
+        Behaviour::Endless {
+            head,
+            again: vec![0; 4096],
+        },
+    );
+    for source in [&told, &endless] {
+        let path = source["urls"]["filmstrip"].as_str().unwrap();
+        service.get(path).expect_problem(422, "source_too_large");
+        let path = source["urls"]["stream"].as_str().unwrap();
+        let began = Instant::now();
+        let mut answer = service.get(path);
+        while answer.status == 503 && began.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(50));
+            answer = service.get(path);
+        }
+        answer.expect_problem(422, "source_too_large");
+        let preview = &service.get(&own(source)).json()["preview"];
+        assert_eq!(preview["state"], "failed");
+        assert_eq!(preview["error"], "source_too_large");
+    }
+    assert!(kept(&service).is_empty());
+    until("upstreams are closed", || origin.open() == 0);
+    // A copy is no longer than it may be.
+    let small = media::film(
+        "small.mkv",
+        "testsrc2=size=64x64:rate=25:duration=6",
+        None,
+        "-c:v mpeg4 -q:v 20",
+    );
+    assert!(std::fs::metadata(&small).unwrap().len() < 100_000);
+    let source = look(&service, &origin.add("/c.mkv", Behaviour::File(small)));
+    let copy = wait(&service, source["urls"]["stream"].as_str().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let made = dir.path().join("copy.mp4");
+    std::fs::write(&made, &copy.bytes).unwrap();
+    let last = frames::times(&made).into_iter().fold(0.0, f64::max);
+    assert!((1.8..2.1).contains(&last), "{last}");
 }
