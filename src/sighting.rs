@@ -113,7 +113,7 @@ pub struct Forecast {
 }
 
 /// More keyframes than this are not told: then there is one near every place.
-pub const MOST_KEYFRAMES: usize = 10_000;
+pub const MOST_KEYFRAMES: usize = 5_000;
 
 impl Sighting {
     /// Height of the picture as shown.

@@ -369,7 +369,8 @@ mod tests {
     fn sound_is_fetched_in_a_bounded_number_of_pieces() {
         let scattered = |gap: u64| (0..1000).map(move |n| n * gap..n * gap + 400).collect();
         let close: Vec<_> = pieces(scattered(20_000), u64::MAX).unwrap();
-        assert_eq!(close, [0..999 * 20_000 + 400]);
+        let all = 0..999 * 20_000 + 400;
+        assert_eq!(close, std::slice::from_ref(&all));
         let far = pieces(scattered(100_000), u64::MAX).unwrap();
         assert!(far.len() <= MOST_PIECES);
         assert_eq!(pieces(scattered(100_000), 1_000_000), None);

@@ -27,7 +27,7 @@ pub struct SourceJson {
     container: String,
     video: VideoJson,
     audio: Option<AudioJson>,
-    /// Where groups of pictures begin; null where telling would cost all of the source, or where there are more than 10,000.
+    /// Where groups of pictures begin; null where telling would cost all of the source, or where there are more than 5,000.
     #[schema(value_type = Option<Vec<f64>>)]
     keyframes: Option<Vec<Seconds>>,
     /// Where a fast cut can begin; null when unknown, or when it may begin anywhere because it is encoded.

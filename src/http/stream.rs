@@ -5,6 +5,8 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 
+use tokio_util::sync::CancellationToken;
+
 use super::error::{Failed, For, ProblemBody};
 use super::sources::{file, id};
 use super::{AppData, SANDBOX, visitor};
@@ -34,7 +36,10 @@ pub async fn stream(app: AppData, request: HttpRequest) -> Result<HttpResponse, 
             let seen = sources::show(&app, id).await.answering(&request)?;
             file(&app, &request, path, kind, &seen).await
         }
-        Ok(Streamed::Relay { relay, kind, place }) => Ok(relayed(&request, *relay, kind, place)),
+        Ok(Streamed::Relay { relay, kind, place }) => {
+            let stopping = app.stopping.clone();
+            Ok(relayed(&request, *relay, kind, (place, stopping)))
+        }
         Err(SourcesError::Relay(RelayError::Range {
             length: Some(length),
         })) => {
@@ -55,7 +60,7 @@ fn relayed(
     request: &HttpRequest,
     relay: Relay,
     kind: &'static str,
-    place: Streaming,
+    terms: (Streaming, CancellationToken),
 ) -> HttpResponse {
     let mut response = HttpResponse::build(match relay.given {
         Given::All(_) => StatusCode::OK,
@@ -87,10 +92,12 @@ fn relayed(
             None => response.finish(),
         };
     }
-    let pieces = futures_util::stream::unfold(Some((relay, place)), |held| async move {
-        let (mut relay, place) = held?;
-        match relay.next().await {
-            Ok(Some(piece)) => Some((Ok(piece), Some((relay, place)))),
+    let pieces = futures_util::stream::unfold(Some((relay, terms)), |held| async move {
+        let (mut relay, terms) = held?;
+        // A player may take hours; the service does not wait for it to stop.
+        let next = terms.1.run_until_cancelled(relay.next()).await;
+        match next.unwrap_or(Err(RelayError::Timeout)) {
+            Ok(Some(piece)) => Some((Ok(piece), Some((relay, terms)))),
             Ok(None) => None,
             // What was promised does not come: the connection ends before its time, and everybody sees it.
             Err(error) => {

@@ -10,8 +10,11 @@ use crate::timestamp::Timestamp;
 
 const COLUMNS: &str = "id, source, sighting, created_at, expires_at";
 
+/// More sources than this are not remembered: anybody may have one looked at, and each takes up to some 50 kB.
+const MOST: usize = 4000;
+
 impl Index {
-    /// Remembers a source.
+    /// Remembers a source; the oldest is forgotten when there are many.
     ///
     /// # Errors
     /// When the index does not take it.
@@ -27,6 +30,9 @@ impl Index {
                 seen.created_at.0,
                 seen.expires_at.0
             ])?;
+            connection
+                .prepare_cached("DELETE FROM sources WHERE id <= (SELECT id FROM sources ORDER BY id DESC LIMIT 1 OFFSET ?1)")?
+                .execute([MOST])?;
             Ok(())
         })
         .await

@@ -72,7 +72,7 @@ pub fn take(ground: &Ground, table: &mut Table) -> Outcome<()> {
             ms(began.elapsed()),
             mb(origin.sent() - before)
         );
-        table.tell(&format!("{part} of a minute of 1080p from a link"), figure);
+        table.tell(format!("{part} of a minute of 1080p from a link"), figure);
     }
     Ok(())
 }

@@ -325,6 +325,53 @@ fn what_cannot_be_looked_at_is_refused_with_a_reason() {
 }
 
 #[test]
+fn looks_are_bounded_and_leave_clips_alone() {
+    let service = Setup::default()
+        .with("SOURCES__PROBES", 1)
+        .with("ENGINE__PROBE_SECONDS", 8)
+        .start();
+    let origin = Origin::start();
+    let silent = origin.add("/silent.mp4", Behaviour::Silent);
+    let link = origin.add("/v.mp4", Behaviour::File(media::tiny()));
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| service.post("/api/sources", &json!({"url": silent})));
+        until("the first look is under way", || origin.open() > 0);
+        let second = service.post("/api/sources", &json!({"url": link}));
+        second.expect_problem(503, "sources_busy");
+        assert!(!second.header("retry-after").is_empty());
+        let clip = json!({"url": link, "start_time": 0.5, "end_time": 1.5, "mode": "fast"});
+        service.make(&clip);
+        assert!(!first.is_finished());
+        first.join().unwrap().expect_problem(504, "source_timeout");
+    });
+    assert_eq!(look(&service, &link)["playable"], true);
+}
+
+#[test]
+fn an_open_stream_does_not_keep_the_service_from_stopping() {
+    let mut service = Service::start();
+    let origin = Origin::start();
+    let link = origin.add("/v.mp4", Behaviour::File(media::short()));
+    let path = format!("{}/stream", own(&look(&service, &link)));
+    let endless = Behaviour::Endless {
+        head: Vec::new(),
+        again: vec![7; 1024],
+    };
+    origin.add("/v.mp4", endless);
+    let mut stream = service.raw();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let reading = std::thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 16];
+        while stream.read(&mut buffer).is_ok_and(|count| count > 0) {}
+    });
+    until("bytes come", || origin.sent() > 1 << 20);
+    service.signal("TERM");
+    assert!(service.ended().success());
+    reading.join().unwrap();
+    until("the upstream is closed", || origin.open() == 0);
+}
+
+#[test]
 fn a_link_that_leads_inside_is_followed_by_nobody() {
     let service = Service::start();
     let (origin, canary) = (Origin::start(), Origin::start_at("127.0.0.2"));
