@@ -28,7 +28,7 @@ pub enum LibraryError {
     #[error("{0}")]
     Refused(#[from] Refusal),
     #[error(
-        "the disk is too full: this clip may need {needed}, {available} are free and {floor} of them stay free"
+        "the disk is too full: this may need {needed}, {available} are free and {floor} of them stay free"
     )]
     DiskLow {
         needed: Bytes,

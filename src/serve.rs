@@ -121,7 +121,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     let figures = figures()?;
     let app = open(settings).await?;
     library::reconcile(&app).await?;
-    sources::forget(&app).await?;
+    sources::reconcile(&app).await?;
     monitor::observe(&app).await;
 
     let listener =

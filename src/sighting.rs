@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use url::Url;
 use uuid::Uuid;
 
 use crate::clip::Method;
@@ -48,6 +49,16 @@ pub struct Seen {
     pub created_at: Timestamp,
     /// After this it is forgotten.
     pub expires_at: Timestamp,
+}
+
+impl Seen {
+    /// Its link, when its bytes are behind one; none when they lie on the disk.
+    pub fn link(&self) -> Option<&Url> {
+        match &self.source {
+            Source::Url(url) => Some(url),
+            Source::File(_) => None,
+        }
+    }
 }
 
 /// What a source was found to be.

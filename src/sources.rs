@@ -164,10 +164,7 @@ pub fn expect(app: &App, seen: &Seen, stretch: Option<Segment>, mode: Mode) -> E
     match seen.sighting.forecast(stretch, mode, max_height) {
         Some(forecast) => {
             let cut = costs.of(&forecast.work);
-            let fetch = match &seen.source {
-                Source::Url(_) => forecast.fetched as f64 / LINE,
-                Source::File(_) => 0.0,
-            };
+            let fetch = seen.link().map_or(0.0, |_| forecast.fetched as f64 / LINE);
             Expected {
                 stretch,
                 mode,
@@ -260,6 +257,16 @@ pub async fn make_room(app: &App, missing: u64) -> Result<u64, LibraryError> {
         tracing::info!(bytes = gone, "previews dropped for want of room");
     }
     Ok(gone)
+}
+
+/// After a start, before anything is served: what was half-made goes, and what is forgotten.
+///
+/// # Errors
+/// When index or disk refuse.
+pub async fn reconcile(app: &App) -> Result<(), LibraryError> {
+    let previews = app.previews.clone();
+    blocking(move || previews.sweep()).await?;
+    forget(app).await.map(drop)
 }
 
 /// Forgets sources whose time is over, with their previews, and holds previews to their budget; returns how many sources went.

@@ -44,6 +44,20 @@ const BATCH: usize = 48;
 const MOST_PIECES: usize = 192;
 
 impl Tools {
+    /// Where a source lies on the disk; none when it is behind a link.
+    ///
+    /// # Errors
+    /// When it should be there and is not.
+    pub fn local(&self, source: &Source) -> Result<Option<PathBuf>, CutError> {
+        if let Source::Url(_) = source {
+            return Ok(None);
+        }
+        match self.open(source)?.place {
+            Place::File(path) => Ok(Some(path)),
+            Place::Link { .. } => Ok(None),
+        }
+    }
+
     /// A range of a link, on its way to a browser.
     ///
     /// # Errors

@@ -2,13 +2,16 @@
 
 use super::peek::length;
 use super::{CutError, Tools};
-use crate::media::Bench;
 use crate::media::probe::Scan;
-use crate::media::window::Looked;
+use crate::media::window::{self, Looked};
+use crate::media::{Bench, Input, MediaError};
 use crate::recipe::{Source, name_of};
 use crate::seconds::Seconds;
 use crate::sighting::{self, MOST_KEYFRAMES, Sighting, Sound};
 use crate::title;
+
+/// A file of this size is read to its end in a moment.
+const SMALL: u64 = 50_000_000;
 
 impl Tools {
     /// What a source is.
@@ -16,12 +19,21 @@ impl Tools {
     /// # Errors
     /// When it is refused, cannot be reached or read.
     pub async fn sight(&self, bench: &Bench<'_>, source: &Source) -> Result<Sighting, CutError> {
-        let (looked, bytes_fetched) = self.look(bench, source).await?;
-        let size = match source {
-            Source::File(path) => std::fs::metadata(path).ok().map(|meta| meta.len()),
-            Source::Url(_) => None,
+        let Some(path) = self.local(source)? else {
+            let (looked, bytes_fetched) = self.look(bench, source).await?;
+            return Ok(sighting(looked, source, None, bytes_fetched));
         };
-        Ok(sighting(looked, source, size, bytes_fetched))
+        let size = tokio::fs::metadata(&path)
+            .await
+            .map_err(MediaError::from)?
+            .len();
+        let input = Input::File(path);
+        let mut looked = window::look(bench, &input).await?;
+        // Reading all of a large file to find them is not done in a moment.
+        if size <= SMALL {
+            looked = looked.with_keyframes(bench, &input).await?;
+        }
+        Ok(sighting(looked, source, Some(size), 0))
     }
 }
 

@@ -1,10 +1,11 @@
 //! A source as the API shows it.
 
 use serde::Serialize;
+use url::Url;
 
 use crate::app::App;
 use crate::clip::Method;
-use crate::recipe::{Mode, Segment, Source};
+use crate::recipe::{Mode, Segment};
 use crate::seconds::Seconds;
 use crate::sighting::{Seen, Splice};
 use crate::sources::{self, Preview};
@@ -142,10 +143,7 @@ impl SourceJson {
         let own = format!("{}/api/sources/{}", app.settings.server.base_url, seen.id);
         SourceJson {
             id: seen.id.to_string(),
-            url: match &seen.source {
-                Source::Url(url) => Some(url.to_string()),
-                Source::File(_) => None,
-            },
+            url: seen.link().map(Url::to_string),
             title: sighting.title.clone(),
             duration: sighting.duration,
             container: sighting.container.clone(),

@@ -15,7 +15,6 @@ use crate::cut::{CutError, sentence};
 use crate::library::{self, LibraryError, blocking};
 use crate::media::preview::browser::Pictures;
 use crate::media::{Bench, MediaError};
-use crate::recipe::Source;
 use crate::seconds::Seconds;
 use crate::sighting::{Seen, SourceId};
 use crate::store::previews::Part;
@@ -52,9 +51,11 @@ impl MakingError {
     fn failure(&self) -> Failure {
         match self {
             MakingError::Cut(error) => error.failure(),
-            MakingError::Library(LibraryError::DiskLow { .. }) => {
-                CutError::Media(MediaError::NoSpace).failure()
-            }
+            MakingError::Library(error @ LibraryError::DiskLow { .. }) => Failure {
+                code: "disk_low".to_owned(),
+                detail: sentence(&error.to_string()),
+                hint: "Try again later; the operator can free space.".to_owned(),
+            },
             MakingError::Library(_) | MakingError::Io(_) | MakingError::Unwanted => Failure {
                 code: "storage".to_owned(),
                 detail: sentence(&self.to_string()),
@@ -216,11 +217,7 @@ async fn files(
 /// What a preview is made from: the source itself where it lies here or its tables lead to single bytes, else a copy of it, which
 /// serves for all previews.
 async fn material(app: &App, bench: &Bench<'_>, seen: &Seen) -> Result<Material, MakingError> {
-    let link = match &seen.source {
-        Source::File(_) => false,
-        Source::Url(_) => !seen.sighting.tables,
-    };
-    if !link {
+    if seen.link().is_none() || seen.sighting.tables {
         return Ok(Material::Source(seen.source.clone()));
     }
     let id = seen.id;

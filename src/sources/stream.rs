@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use super::{SourcesError, part, show};
 use crate::app::App;
 use crate::app::desk::Streaming;
-use crate::recipe::Source;
 use crate::sighting::SourceId;
 use crate::source::relay::{Relay, Wanted};
 use crate::store::previews::Part;
@@ -42,22 +41,17 @@ pub async fn stream(
         });
     }
     let kind = seen.sighting.media_type();
-    match &seen.source {
-        Source::File(path) => Ok(Streamed::File {
-            path: path.clone(),
-            kind,
-        }),
-        Source::Url(_) => {
-            let place = app
-                .desk
-                .stream(visitor)
-                .ok_or(SourcesError::TooManyStreams)?;
-            let relay = app.tools.relay(&seen.source, wanted).await?;
-            Ok(Streamed::Relay {
-                relay: Box::new(relay),
-                kind,
-                place,
-            })
-        }
+    if let Some(path) = app.tools.local(&seen.source)? {
+        return Ok(Streamed::File { path, kind });
     }
+    let place = app
+        .desk
+        .stream(visitor)
+        .ok_or(SourcesError::TooManyStreams)?;
+    let relay = app.tools.relay(&seen.source, wanted).await?;
+    Ok(Streamed::Relay {
+        relay: Box::new(relay),
+        kind,
+        place,
+    })
 }

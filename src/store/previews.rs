@@ -57,16 +57,24 @@ struct Entry {
 }
 
 impl Previews {
-    /// Opens the folder in the data directory; what earlier runs left half-made is removed.
+    /// Opens the folder in the data directory.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn open(data: &Path) -> io::Result<Previews> {
         let root = data.join("previews");
         let making = root.join(".making");
-        remove_dir(&making)?;
         make_dir(&making)?;
         Ok(Previews { root, making })
+    }
+
+    /// Removes whatever earlier runs left half-made. Only for the start, when nothing is made.
+    ///
+    /// # Errors
+    /// When something of it stays.
+    pub fn sweep(&self) -> io::Result<()> {
+        remove_dir(&self.making)?;
+        make_dir(&self.making)
     }
 
     /// An empty folder in which one part is made.
@@ -260,7 +268,11 @@ mod tests {
         let previews = Previews::open(data.path()).unwrap();
         let left = previews.work_dir().unwrap().keep();
         fs::write(left.join("half"), "x").unwrap();
+        // Somebody else may open it while things are made.
         Previews::open(data.path()).unwrap();
+        assert!(left.exists());
+        previews.sweep().unwrap();
         assert!(!left.exists());
+        assert!(previews.work_dir().is_ok());
     }
 }

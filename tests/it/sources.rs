@@ -341,7 +341,6 @@ fn looks_are_bounded_and_leave_clips_alone() {
         assert!(!second.header("retry-after").is_empty());
         let clip = json!({"url": link, "start_time": 0.5, "end_time": 1.5, "mode": "fast"});
         service.make(&clip);
-        assert!(!first.is_finished());
         first.join().unwrap().expect_problem(504, "source_timeout");
     });
     assert_eq!(look(&service, &link)["playable"], true);
@@ -1055,12 +1054,9 @@ fn previews_go_before_anybody_is_refused_and_with_their_source() {
         .expect_problem(507, "disk_low");
     assert!(kept(&service).is_empty());
     // Nothing is made where there is no room for it.
-    let answer = service.get(source["urls"]["filmstrip"].as_str().unwrap());
-    assert!(
-        answer.status >= 500 && answer.status != 503,
-        "{}",
-        answer.text()
-    );
+    service
+        .get(source["urls"]["filmstrip"].as_str().unwrap())
+        .expect_problem(507, "disk_low");
     let service = service.restarted(Setup::default());
     wait(&service, source["urls"]["filmstrip"].as_str().unwrap());
 }
@@ -1143,4 +1139,45 @@ fn what_previews_may_cost_is_bounded() {
     std::fs::write(&made, &copy.bytes).unwrap();
     let last = frames::times(&made).into_iter().fold(0.0, f64::max);
     assert!((1.8..2.1).contains(&last), "{last}");
+}
+
+#[test]
+fn a_file_on_the_disk_serves_as_a_link_does() {
+    let origin = Origin::start();
+    let plain = origin.add("/a.mp4", Behaviour::File(media::everyday()));
+    let other = media::remuxed("everyday.mkv", &media::everyday(), "");
+    let second = origin.add("/b.mkv", Behaviour::File(other.clone()));
+    let mut service = Service::start();
+    let sources = [look(&service, &plain), look(&service, &second)];
+    service.signal("TERM");
+    assert!(service.ended().success());
+    // From now on they are files: nobody may ask for those by their path.
+    let index = rusqlite::Connection::open(service.data.join("index.db")).unwrap();
+    for (source, path) in sources.iter().zip([media::everyday(), other]) {
+        let set = "UPDATE sources SET source = json_object('file', ?2) WHERE id = ?1";
+        let (id, path) = (source["id"].as_str().unwrap(), path.to_str().unwrap());
+        assert_eq!(index.execute(set, [id, path]).unwrap(), 1);
+    }
+    drop(index);
+    let service = service.killed_and_started_again(Setup::default());
+    let requests = origin.requests().len();
+    let shown = service.get(&own(&sources[0])).json();
+    assert!(shown.get("url").is_none(), "{shown}");
+    let stream = sources[0]["urls"]["stream"].as_str().unwrap();
+    let file = std::fs::read(media::everyday()).unwrap();
+    let part = service.request("GET", stream, &[("range", "bytes=100-299")], b"");
+    assert!(part.status == 206 && part.bytes == file[100..300]);
+    assert_eq!(part.header("content-type"), "video/mp4");
+    assert_eq!(
+        part.header("content-security-policy"),
+        "sandbox; default-src 'none'"
+    );
+    let copy = wait(&service, sources[1]["urls"]["stream"].as_str().unwrap());
+    assert_eq!(&copy.bytes[4..8], b"ftyp");
+    for source in &sources {
+        for part in ["filmstrip", "waveform"] {
+            wait(&service, source["urls"][part].as_str().unwrap());
+        }
+    }
+    assert_eq!(origin.requests().len(), requests);
 }
