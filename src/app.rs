@@ -1,6 +1,8 @@
 //! The landing between the rooms and the use cases: handles to everything below, the settings, the event bus and the jobs in hand.
 //! It decides nothing.
 
+pub mod desk;
+
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ use crate::index::{Index, IndexError};
 use crate::secret::Secret;
 use crate::source::page::Version;
 use crate::store::LocalStore;
+use crate::store::previews::Previews;
 use crate::timestamp::Timestamp;
 
 /// One running service.
@@ -26,6 +29,9 @@ pub struct App {
     pub settings: Settings,
     pub index: Index,
     pub store: LocalStore,
+    pub previews: Previews,
+    /// What is done with sources that are only looked at.
+    pub desk: desk::Desk,
     pub tools: Tools,
     pub secret: Secret,
     pub bus: Bus,
@@ -75,6 +81,12 @@ impl App {
     /// The last reading.
     pub fn reading(&self) -> Reading {
         *self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Corrects the last reading by bytes that were given back to the disk since.
+    pub fn freed(&self, bytes: u64) {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        reading.disk_available = reading.disk_available.saturating_add(bytes);
     }
 
     /// What clips cost.

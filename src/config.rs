@@ -47,6 +47,7 @@ pub struct Storage {
     #[serde(rename = "type")]
     pub kind: StorageKind,
     pub path: PathBuf,
+    pub preview_bytes: Bytes,
 }
 
 /// The kinds of store there are.
@@ -104,6 +105,13 @@ pub struct Sources {
     pub cookies_file: PathBuf,
     pub js_runtime: String,
     pub page_seconds: u64,
+    pub probes: usize,
+    pub fresh_seconds: u32,
+    pub keep_hours: u32,
+    pub streams: usize,
+    pub streams_per_visitor: usize,
+    pub fetch_bytes: Bytes,
+    pub preview_seconds: u32,
 }
 
 /// What may be reached on the way to a source.
@@ -411,6 +419,21 @@ impl Settings {
         if self.sources.page_seconds == 0 {
             return wrong("sources.page_seconds", &0, "choose at least 1");
         }
+        for (key, count) in [
+            ("sources.probes", self.sources.probes),
+            ("sources.streams", self.sources.streams),
+            (
+                "sources.streams_per_visitor",
+                self.sources.streams_per_visitor,
+            ),
+        ] {
+            if !(1..=10_000).contains(&count) {
+                return wrong(key, &count, "choose 1 to 10000");
+            }
+        }
+        if self.sources.preview_seconds == 0 {
+            return wrong("sources.preview_seconds", &0, "choose at least 1");
+        }
         if self.monitor.interval_seconds == 0 {
             return wrong("monitor.interval_seconds", &0, "choose at least 1");
         }
@@ -497,6 +520,7 @@ impl Default for Storage {
         Storage {
             kind: StorageKind::Local,
             path: PathBuf::new(),
+            preview_bytes: Bytes(2_000_000_000),
         }
     }
 }
@@ -547,6 +571,13 @@ impl Default for Sources {
             cookies_file: PathBuf::new(),
             js_runtime: String::new(),
             page_seconds: 60,
+            probes: 2,
+            fresh_seconds: 600,
+            keep_hours: 24,
+            streams: 64,
+            streams_per_visitor: 8,
+            fetch_bytes: Bytes(500_000_000),
+            preview_seconds: 1800,
         }
     }
 }

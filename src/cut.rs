@@ -3,7 +3,9 @@
 
 mod link;
 mod page;
+pub mod peek;
 mod pieces;
+mod sight;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

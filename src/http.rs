@@ -9,6 +9,9 @@ pub mod files;
 pub mod health;
 pub mod openapi;
 pub mod pages;
+pub mod source_json;
+pub mod sources;
+pub mod stream;
 pub mod visitor;
 
 use std::time::Instant;
@@ -80,6 +83,20 @@ pub const ROUTES: &[Entry] = &[
     api("HEAD", "/api/files/clips/{id}/{name}", || {
         web::head().to(files::file)
     }),
+    api("POST", "/api/sources", || web::post().to(sources::look)),
+    api("GET", "/api/sources/{id}", || web::get().to(sources::show)),
+    api("GET", "/api/sources/{id}/stream", || {
+        web::get().to(stream::stream)
+    }),
+    api("HEAD", "/api/sources/{id}/stream", || {
+        web::head().to(stream::stream)
+    }),
+    api("GET", "/api/sources/{id}/filmstrip", || {
+        get_or_head().to(sources::filmstrip)
+    }),
+    api("GET", "/api/sources/{id}/waveform", || {
+        get_or_head().to(sources::waveform)
+    }),
     api("GET", "/api/health/live", || web::get().to(health::live)),
     api("GET", "/api/health", || web::get().to(health::ready)),
     api("GET", "/api/openapi.json", || {
@@ -119,6 +136,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
                               media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors ";
 
+/// The policy of bytes that are not ours: whatever they are taken for, they may do nothing.
+const SANDBOX: &str = "sandbox; default-src 'none'";
+
 /// Around every request: its id, the headers that every answer carries, and one line in the log, without addresses and queries.
 ///
 /// # Errors
@@ -146,11 +166,16 @@ pub async fn around(
         (REQUEST_ID, id.as_str()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "strict-origin-when-cross-origin"),
-        (header::CONTENT_SECURITY_POLICY, policy.as_str()),
     ] {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
         }
+    }
+    // A stranger's bytes come with a policy of their own.
+    if !headers.contains_key(header::CONTENT_SECURITY_POLICY)
+        && let Ok(value) = HeaderValue::from_str(&policy)
+    {
+        headers.insert(header::CONTENT_SECURITY_POLICY, value);
     }
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

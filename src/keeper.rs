@@ -9,6 +9,7 @@ use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use crate::app::{App, Shared};
 use crate::index::records::Horizons;
 use crate::library::{self, LibraryError};
+use crate::sources;
 use crate::worker::chain;
 
 /// Starts the cron table; stopped by `shutdown` on what is returned.
@@ -58,10 +59,7 @@ impl Task {
 pub async fn run(app: &App, task: Task) {
     let began = Instant::now();
     let result = match task {
-        Task::Expiry => library::expire(app).await.map(|gone| Tidied {
-            expired: gone.len(),
-            ..Tidied::default()
-        }),
+        Task::Expiry => expiry(app).await,
         Task::Sweep => sweep(app).await,
     };
     let ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
@@ -72,6 +70,7 @@ pub async fn run(app: &App, task: Task) {
             tracing::info!(task = task.name(), ms, ?tidied, "keeper ran");
             let data = serde_json::json!({
                 "expired": tidied.expired, "orphans": tidied.orphans, "history": tidied.history, "records": tidied.records,
+                "sources": tidied.sources,
             });
             if let Err(error) = app
                 .index
@@ -94,6 +93,15 @@ pub struct Tidied {
     pub orphans: usize,
     pub history: usize,
     pub records: usize,
+    pub sources: usize,
+}
+
+async fn expiry(app: &App) -> Result<Tidied, LibraryError> {
+    Ok(Tidied {
+        expired: library::expire(app).await?.len(),
+        sources: sources::forget(app).await?,
+        ..Tidied::default()
+    })
 }
 
 /// Expiry, orphans and old records, once.
@@ -114,5 +122,6 @@ pub async fn sweep(app: &App) -> Result<Tidied, LibraryError> {
         orphans: library::remove_orphans(app).await?.len(),
         history: library::forget_history(app, now.minus_days(retention.history_days)).await?,
         records: app.index.forget(horizons).await?,
+        sources: sources::forget(app).await?,
     })
 }

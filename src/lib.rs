@@ -8,7 +8,9 @@ pub mod cost;
 pub mod recipe;
 pub mod seconds;
 pub mod secret;
+pub mod sighting;
 pub mod timestamp;
+pub mod title;
 
 // -- beside the stairs: the settings, which every floor above may read
 pub mod config;
@@ -27,6 +29,7 @@ pub mod cut;
 pub mod keeper;
 pub mod library;
 pub mod monitor;
+pub mod sources;
 pub mod trail;
 pub mod worker;
 

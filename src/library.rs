@@ -8,8 +8,9 @@ use crate::clip::{Clip, ClipId, Failure, State};
 use crate::index::IndexError;
 use crate::index::clips::{Filter, Place};
 use crate::index::queue::{Submission, Submitted};
-use crate::recipe::{Recipe, Source};
+use crate::recipe::{Recipe, Source, name_of};
 use crate::source::gate::Refusal;
+use crate::sources;
 use crate::timestamp::Timestamp;
 
 /// A clip with what only the running service knows of it.
@@ -27,7 +28,7 @@ pub enum LibraryError {
     #[error("{0}")]
     Refused(#[from] Refusal),
     #[error(
-        "the disk is too full: this clip may need {needed}, {available} are free and {floor} of them stay free"
+        "the disk is too full: this may need {needed}, {available} are free and {floor} of them stay free"
     )]
     DiskLow {
         needed: Bytes,
@@ -83,7 +84,7 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
     let id = ClipId(uuid::Uuid::now_v7());
     let submission = Submission {
         id,
-        title: wish.recipe.title_or_default(),
+        title: title(app, &wish.recipe).await?,
         recipe: wish.recipe,
         visitor: wish.visitor,
         estimate,
@@ -112,6 +113,15 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
     }
 }
 
+/// The title given, else what the source was called when somebody looked at it, else its name.
+async fn title(app: &App, recipe: &Recipe) -> Result<String, LibraryError> {
+    if recipe.title.is_some() {
+        return Ok(recipe.title_or_default());
+    }
+    let seen = app.index.known_title(recipe.source.clone()).await?;
+    Ok(seen.unwrap_or_else(|| name_of(&recipe.source)))
+}
+
 /// Refuses what does not fit beside everything that is promised already; `own` of the promised bytes are the asker's.
 ///
 /// # Errors
@@ -119,8 +129,15 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
 pub async fn make_sure_of_room(app: &App, needed: u64, own: u64) -> Result<(), LibraryError> {
     let floor = app.settings.monitor.floor;
     let reserved = app.index.load().await?.reserved.saturating_sub(own);
-    let available = app.reading().disk_available.saturating_sub(reserved);
-    if available >= floor.0.saturating_add(needed) {
+    let mut available = app.reading().disk_available.saturating_sub(reserved);
+    let wanted = floor.0.saturating_add(needed);
+    if available < wanted {
+        // What can be made again goes before anybody is turned away.
+        let freed = sources::make_room(app, wanted - available).await?;
+        app.freed(freed);
+        available = available.saturating_add(freed);
+    }
+    if available >= wanted {
         return Ok(());
     }
     Err(LibraryError::DiskLow {

@@ -7,7 +7,7 @@ pub mod encode;
 pub mod packets;
 pub mod plan;
 pub mod poster;
-
+pub mod preview;
 pub mod probe;
 pub mod sidecar;
 pub mod splice;

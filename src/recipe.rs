@@ -2,7 +2,6 @@
 //! cannot exist. It serialises to the same shape that `POST /api/clips` takes, so that it can be run again.
 
 mod parse;
-mod title;
 
 use std::path::PathBuf;
 
@@ -11,8 +10,7 @@ use url::Url;
 
 use crate::seconds::Seconds;
 
-pub use parse::{Limits, RecipeError, Rule, parse_source_url};
-pub use title::clean_title;
+pub use parse::{Inquiry, Limits, RecipeError, Rule, name_of, parse_source_url};
 
 /// What was asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

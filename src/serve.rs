@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::desk::{Desk, Lane};
 use crate::app::{App, Bus, Jobs, Reading, Shared, load_secret};
 use crate::config::Settings;
 use crate::cost::Costs;
@@ -18,7 +19,8 @@ use crate::cut::Tools;
 use crate::index::{Index, IndexError};
 use crate::source::gate::{Gate, Policy, PolicyError};
 use crate::store::LocalStore;
-use crate::{http, keeper, library, monitor, trail, worker};
+use crate::store::previews::Previews;
+use crate::{http, keeper, library, monitor, sources, trail, worker};
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +76,7 @@ pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
     let data = settings.server.data_dir.clone();
     let storage = settings.storage_dir();
     let store = LocalStore::open(&storage, &data).map_err(in_folder(&storage))?;
+    let previews = Previews::open(&data).map_err(in_folder(&data))?;
     let index = Index::open(&data.join("index.db"), settings.index.readers)?;
     let secret_file = settings.secret_file();
     let secret = load_secret(&secret_file).map_err(in_folder(&secret_file))?;
@@ -83,6 +86,8 @@ pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
         costs: Mutex::new(Arc::new(costs)),
         index,
         store,
+        previews,
+        desk: Desk::new(&settings.sources),
         tools,
         secret,
         settings,
@@ -121,6 +126,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     let figures = figures()?;
     let app = open(settings).await?;
     library::reconcile(&app).await?;
+    sources::reconcile(&app).await?;
     monitor::observe(&app).await;
 
     let listener =
@@ -137,6 +143,11 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     for _ in 0..app.slots() {
         let (app, stop) = (Shared::clone(&app), stop.clone());
         workers.spawn(async move { worker::run(&app, &stop).await });
+    }
+    // A slow server does not keep everybody's filmstrips waiting.
+    for lane in [Lane::Quick, Lane::Quick, Lane::Slow] {
+        let (app, stop) = (Shared::clone(&app), stop.clone());
+        workers.spawn(async move { sources::making::run(&app, lane, &stop).await });
     }
     let watcher = {
         let (app, stop) = (Shared::clone(&app), stop.clone());
@@ -251,6 +262,7 @@ fn figures() -> Result<PrometheusHandle, StartError> {
         "meme_maker_http_requests_total",
         "Requests answered, by route and status."
     );
+    metrics::describe_counter!("meme_maker_previews_made_total", "Previews made, by part.");
     metrics::describe_histogram!(
         "meme_maker_clip_seconds",
         Unit::Seconds,

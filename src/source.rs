@@ -1,9 +1,11 @@
 //! Where video comes from: a recipe's source opened, with the one way by which it may be reached. It never decodes.
 
+mod client;
 pub mod fetch;
 pub mod gate;
 pub mod page;
 pub mod playlist;
+pub mod relay;
 pub mod sniff;
 pub mod spool;
 

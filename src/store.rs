@@ -2,6 +2,7 @@
 //! the index; what is in its folders is for the caller to know.
 
 pub mod name;
+pub mod previews;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};

@@ -13,6 +13,7 @@ use super::error::{Failed, For, Problem, ProblemBody, not_found};
 use super::{AppData, visitor};
 use crate::app::{App, What};
 use crate::clip::{ClipId, State};
+use crate::config::Settings;
 use crate::index::clips::Filter;
 use crate::library::{self, View, Wish};
 use crate::recipe::{Limits, Recipe};
@@ -139,6 +140,31 @@ fn wish(
     request: &HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<Wish, Problem> {
+    let body = body_of(app, request, body)?;
+    Ok(Wish {
+        recipe: Recipe::from_json(&body, &limits(&app.settings))?,
+        visitor: app.secret.visitor(visitor::address(&app.settings, request)),
+        idempotency: idempotency(request.headers(), &body)?,
+    })
+}
+
+/// What the settings allow a recipe.
+pub(super) fn limits(settings: &Settings) -> Limits {
+    Limits {
+        max_clip: Seconds::from_whole(i64::from(settings.limits.max_clip_seconds)),
+        max_segments: settings.limits.max_segments,
+    }
+}
+
+/// The bytes of a JSON body.
+///
+/// # Errors
+/// When it is said to be something else, is too large, or did not arrive whole.
+pub(super) fn body_of(
+    app: &App,
+    request: &HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> Result<web::Bytes, Problem> {
     let headers = request.headers();
     let kind = headers
         .get(header::CONTENT_TYPE)
@@ -162,16 +188,7 @@ fn wish(
             "Send the body as it is.",
         ));
     }
-    let body = body.map_err(|error| unreadable(app, &error))?;
-    let limits = Limits {
-        max_clip: Seconds::from_whole(i64::from(app.settings.limits.max_clip_seconds)),
-        max_segments: app.settings.limits.max_segments,
-    };
-    Ok(Wish {
-        recipe: Recipe::from_json(&body, &limits)?,
-        visitor: app.secret.visitor(visitor::address(&app.settings, request)),
-        idempotency: idempotency(headers, &body)?,
-    })
+    body.map_err(|error| unreadable(app, &error))
 }
 
 fn unreadable(app: &App, error: &actix_web::Error) -> Problem {

@@ -7,11 +7,13 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 
 use super::RequestId;
-use crate::cut::sentence;
+use crate::cut::{CutError, sentence};
 use crate::library::LibraryError;
 use crate::recipe::{RecipeError, Rule};
 use crate::source::gate::Refusal;
-use crate::source::refusal_hint;
+use crate::source::relay::RelayError;
+use crate::source::{SourceError, refusal_hint};
+use crate::sources::SourcesError;
 use crate::worker::chain;
 
 /// An error on its way out.
@@ -92,35 +94,40 @@ pub const CODES: &[(&str, u16)] = &[
     ("clip_state", 409),
     ("clip_not_ready", 409),
     ("clip_gone", 410),
+    ("range_invalid", 416),
+    ("source_no_sound", 404),
+    ("streams_too_many", 429),
     ("queue_full", 503),
+    ("sources_busy", 503),
+    ("preview_pending", 503),
     ("unavailable", 503),
     ("disk_low", 507),
     ("internal", 500),
-    ("source_unsupported", 0),
-    ("source_no_video", 0),
-    ("source_too_large", 0),
-    ("source_unreachable", 0),
-    ("source_timeout", 0),
-    ("source_truncated", 0),
-    ("source_damaged", 0),
-    ("source_live", 0),
-    ("source_protected", 0),
-    ("source_too_many_requests", 0),
-    ("page_private", 0),
-    ("page_login", 0),
-    ("page_geo_blocked", 0),
-    ("page_rate_limited", 0),
-    ("page_refused", 0),
-    ("page_unsupported", 0),
-    ("page_locked", 0),
-    ("page_gone", 0),
-    ("page_live", 0),
-    ("page_unreachable", 0),
-    ("page_timeout", 0),
-    ("page_cookies", 0),
-    ("page_off", 0),
-    ("page_failed", 0),
-    ("source_redirects", 0),
+    ("source_unsupported", 422),
+    ("source_no_video", 422),
+    ("source_too_large", 422),
+    ("source_unreachable", 502),
+    ("source_timeout", 504),
+    ("source_truncated", 422),
+    ("source_damaged", 422),
+    ("source_live", 422),
+    ("source_protected", 422),
+    ("source_too_many_requests", 502),
+    ("page_private", 422),
+    ("page_login", 422),
+    ("page_geo_blocked", 422),
+    ("page_rate_limited", 503),
+    ("page_refused", 422),
+    ("page_unsupported", 422),
+    ("page_locked", 422),
+    ("page_gone", 422),
+    ("page_live", 422),
+    ("page_unreachable", 502),
+    ("page_timeout", 504),
+    ("page_cookies", 500),
+    ("page_off", 422),
+    ("page_failed", 502),
+    ("source_redirects", 502),
     ("time_range", 0),
     ("clip_empty", 0),
     ("cut_failed", 0),
@@ -272,13 +279,14 @@ impl From<LibraryError> for Problem {
                     | Refusal::Scheme
                     | Refusal::Credentials
                     | Refusal::Port(_)
-                    | Refusal::Downgrade
-                    | Refusal::Redirects
-                    | Refusal::Unresolvable(_)
+                    | Refusal::Downgrade => StatusCode::BAD_REQUEST,
+                    // On the way to the source, or at its end.
+                    Refusal::Unresolvable(_)
                     | Refusal::Unreachable(_)
-                    | Refusal::Bytes
-                    | Refusal::Connections
-                    | Refusal::Deadline => StatusCode::BAD_REQUEST,
+                    | Refusal::Redirects
+                    | Refusal::Connections => StatusCode::BAD_GATEWAY,
+                    Refusal::Bytes => StatusCode::UNPROCESSABLE_ENTITY,
+                    Refusal::Deadline => StatusCode::GATEWAY_TIMEOUT,
                 };
                 Problem::new(status, refusal.code(), detail, refusal_hint(&refusal)).at("url")
             }
@@ -335,6 +343,71 @@ impl From<LibraryError> for Problem {
                 )
             }
         }
+    }
+}
+
+impl From<SourcesError> for Problem {
+    fn from(error: SourcesError) -> Problem {
+        let detail = sentence(&error.to_string());
+        let later = |status, code, hint: &str, seconds| Problem {
+            retry_after: Some(seconds),
+            ..Problem::new(status, code, detail.clone(), hint)
+        };
+        match error {
+            SourcesError::Library(error) => error.into(),
+            SourcesError::NotFound => not_found(),
+            SourcesError::NoSound => Problem::new(
+                StatusCode::NOT_FOUND,
+                "source_no_sound",
+                detail,
+                "Show it without a waveform.",
+            ),
+            SourcesError::Busy => later(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "sources_busy",
+                "Try again in a moment.",
+                3,
+            ),
+            SourcesError::Pending => later(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "preview_pending",
+                "Try again in a moment; GET /api/sources/{id} tells how far it is.",
+                2,
+            ),
+            SourcesError::TooManyStreams => later(
+                StatusCode::TOO_MANY_REQUESTS,
+                "streams_too_many",
+                "Close another player, or try again in a moment.",
+                5,
+            ),
+            SourcesError::Cut(CutError::Source(SourceError::Refused(refusal))) => {
+                LibraryError::Refused(refusal).into()
+            }
+            SourcesError::Relay(RelayError::Source(SourceError::Refused(refusal))) => {
+                LibraryError::Refused(refusal).into()
+            }
+            SourcesError::Relay(error) => of_source(error.code(), detail, error.hint()),
+            SourcesError::Cut(error) => {
+                let problem = of_source(error.code(), detail, error.hint());
+                if problem.status == StatusCode::INTERNAL_SERVER_ERROR {
+                    tracing::error!(error = %chain(&error), "a source could not be looked at");
+                }
+                problem
+            }
+            SourcesError::Failed(failure) => of_source(&failure.code, detail, &failure.hint),
+        }
+    }
+}
+
+/// A problem that a source has, with the status of its code; what is the service's own fault is told as such.
+fn of_source(code: &str, detail: String, hint: &str) -> Problem {
+    let listed = CODES.iter().find(|(known, _)| *known == code);
+    match listed {
+        Some((code, status)) if *status != 0 => {
+            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);
+            Problem::new(status, code, detail, hint)
+        }
+        _ => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail, hint),
     }
 }
 

@@ -5,13 +5,13 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::error::{CODES, ProblemBody};
-use super::{clip_json, clips, events, files, health};
+use super::{clip_json, clips, events, files, health, sources, stream};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Meme Maker", description = "Frame-exact clips from a link."),
     paths(clips::submit, clips::list, clips::show, clips::cancel, clips::retry, clips::remove, events::clip, files::download,
-          files::file, file_head, health::live, health::ready, health::metrics, document),
+          files::file, file_head, sources::look, sources::show, stream::stream, stream_head, sources::filmstrip, sources::waveform, health::live, health::ready, health::metrics, document),
     components(schemas(ProblemBody, clip_json::ClipJson, clips::RecipeBody, clips::SegmentBody, clips::Time)),
     modifiers(&Additions)
 )]
@@ -28,6 +28,9 @@ impl Modify for Additions {
             .add_security_scheme("delete_token", scheme);
         let codes = CODES.iter().map(|(code, status)| match status {
             0 => format!("- `{code}` (in the `error` of a failed clip)"),
+            status if code.starts_with("source_") => {
+                format!("- `{code}` ({status}, or in the `error` of a failed clip)")
+            }
             status => format!("- `{code}` ({status})"),
         });
         let list: Vec<String> = codes.collect();
@@ -46,6 +49,15 @@ impl Modify for Additions {
     reason = "one handler serves both methods; this one only documents the second"
 )]
 fn file_head() {}
+
+/// The head of a source's stream.
+#[utoipa::path(head, path = "/api/sources/{id}/stream", tag = "sources", params(("id" = String, Path)),
+    responses((status = 200), (status = 206), (status = "4XX")))]
+#[expect(
+    dead_code,
+    reason = "one handler serves both methods; this one only documents the second"
+)]
+fn stream_head() {}
 
 /// The document as JSON.
 pub fn json() -> String {

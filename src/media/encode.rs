@@ -205,7 +205,7 @@ fn sound_piece(window: &Window, piece: &Piece, number: usize, count: usize) -> S
 
 /// What becomes of the picture: fields into frames, scaling, even sizes, high into standard dynamic range, and the pixel format that
 /// every player knows. ffmpeg has turned the picture already. Scaling comes before what works on floating-point pictures.
-fn look(video: &Video, shown_height: u32, most: u32) -> String {
+pub fn look(video: &Video, shown_height: u32, most: u32) -> String {
     let fields = match video.scan {
         Scan::Progressive => "",
         // One frame for each frame, at its time; pictures that are whole already stay as they are.

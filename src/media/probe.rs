@@ -21,6 +21,8 @@ pub struct Probe {
     pub zero_at: Option<Seconds>,
     pub video: Video,
     pub audio: Option<Audio>,
+    /// What the file calls itself, as it stands there.
+    pub title: Option<String>,
 }
 
 /// A source of sound alone.
@@ -152,7 +154,7 @@ const MOST_STREAMS: &str = "64";
 
 /// What ffprobe is asked for to tell a [`Probe`].
 pub const ENTRIES: &str = "format=format_name,start_time,duration:stream=index,codec_type,codec_name,pix_fmt,width,height,time_base,\
-avg_frame_rate,field_order,color_transfer,channels,sample_rate,duration:stream_disposition=default,attached_pic:stream_tags=rotate:stream_side_data=rotation";
+avg_frame_rate,field_order,color_transfer,channels,sample_rate,duration:format_tags=title:stream_disposition=default,attached_pic:stream_tags=rotate:stream_side_data=rotation";
 
 /// The options that every reading of a source carries, and the source itself after `-i`.
 pub fn input_arguments(input: &Input, max_pixels: u64) -> Vec<OsString> {
@@ -267,6 +269,7 @@ pub fn parse(printed: &[u8]) -> Result<Probe, MediaError> {
             },
         },
         audio,
+        title: format.and_then(|format| format.tags.title.clone()),
     })
 }
 
@@ -347,6 +350,14 @@ struct RawFormat {
     #[serde(rename = "start_time")]
     start: Option<String>,
     duration: Option<String>,
+    #[serde(default)]
+    tags: RawTags,
+}
+
+#[derive(Default, Deserialize)]
+struct RawTags {
+    #[serde(alias = "TITLE", alias = "Title")]
+    title: Option<String>,
 }
 
 #[derive(Deserialize)]

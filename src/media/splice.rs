@@ -9,6 +9,7 @@ pub mod movie;
 pub mod nal;
 pub mod sidx;
 mod stretch;
+mod tags;
 mod tracks;
 
 use std::path::{Path, PathBuf};

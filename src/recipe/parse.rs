@@ -1,10 +1,13 @@
 //! From a request body to a [`Recipe`]: every rule has its own code and names the field it is about.
 
+mod inquiry;
+
 use serde_json::{Map, Value};
 use url::Url;
 
 use super::{Format, Mode, Recipe, SHORTEST, Segment, Source};
 use crate::seconds::Seconds;
+pub use inquiry::{Inquiry, name_of};
 
 /// The limits that the configuration sets.
 #[derive(Clone, Copy, Debug)]

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use aes::Aes128;
 use cbc::cipher::{Block, BlockModeDecrypt, KeyIvInit};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RANGE};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Proxy, RequestBuilder, Response, StatusCode, Url};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Response, StatusCode, Url};
 
+use super::client::{Client, Silence};
 use super::page::Stream;
 use super::playlist::Part;
 
@@ -72,8 +72,7 @@ impl FetchError {
 }
 
 /// A server that is silent for so long will stay so.
-const SILENCE: Duration = Duration::from_secs(20);
-const MOST_REDIRECTS: usize = 5;
+pub(super) const SILENCE: Duration = Duration::from_secs(20);
 
 /// Key and vector of a piece (AES-128, CBC).
 pub type Secret = ([u8; 16], [u8; 16]);
@@ -84,18 +83,7 @@ impl Fetcher {
     /// # Errors
     /// When the proxy's address cannot be used.
     pub fn new(proxy: &str) -> Result<Fetcher, FetchError> {
-        // The first to ask decides; that it was decided already is fine.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .proxy(Proxy::all(proxy)?)
-            .user_agent(concat!("meme-maker/", env!("CARGO_PKG_VERSION")))
-            .read_timeout(SILENCE)
-            // Where a link leads is nobody's business but its server's.
-            .referer(false)
-            .redirect(Policy::limited(MOST_REDIRECTS))
-            // Each request is judged by itself.
-            .pool_max_idle_per_host(0)
-            .build()?;
+        let client = Client::through(proxy, Silence::AtMost(SILENCE))?;
         Ok(Fetcher {
             client,
             stream: None,
@@ -123,31 +111,26 @@ impl Fetcher {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(FetchError::Scheme);
         }
-        let mut request = self.request(url);
-        if let Some(range) = range {
-            request = request.header(
-                RANGE,
-                format!("bytes={}-{}", range.start, range.end.saturating_sub(1)),
-            );
-        }
-        Ok(request.send().await?)
+        let range =
+            range.map(|range| format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
+        let answer = self
+            .client
+            .get_with(url, range.as_deref(), |url| self.headers(url));
+        Ok(answer.await?)
     }
 
-    /// A request as far as its address says; on a redirect to another host the client drops what is secret.
-    fn request(&self, url: &Url) -> RequestBuilder {
-        let mut headers = HeaderMap::new();
-        let extra = self
+    /// What the server at an address wants to be sent.
+    fn headers(&self, url: &Url) -> HeaderMap {
+        let wanted = self
             .stream
             .iter()
             .flat_map(|stream| stream.headers_for(url));
-        for (name, value) in extra {
-            let (name, value) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>());
-            if let (Ok(name), Ok(value)) = (name, value) {
-                headers.insert(name, value);
-            }
-        }
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        self.client.get(url.clone()).headers(headers)
+        wanted
+            .filter_map(|(name, value)| {
+                let name = name.parse::<HeaderName>().ok()?;
+                Some((name, value.parse::<HeaderValue>().ok()?))
+            })
+            .collect()
     }
 
     /// A part in memory: at most `most` bytes of it.

@@ -256,7 +256,7 @@ impl Said {
 }
 
 /// Reads `bytes FIRST-LAST/LENGTH`.
-fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
+pub(super) fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
     let (range, length) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);

@@ -23,6 +23,7 @@ mod cut;
 mod engine;
 mod gate;
 mod serving;
+mod sources;
 mod start;
 mod submit;
 
@@ -50,7 +51,7 @@ struct Group {
     take: fn(&Ground, &mut Table) -> Outcome<()>,
 }
 
-const GROUPS: [Group; 9] = [
+const GROUPS: [Group; 10] = [
     Group {
         name: "binary",
         musts: start::BINARY,
@@ -90,6 +91,11 @@ const GROUPS: [Group; 9] = [
         name: "gate",
         musts: gate::MUSTS,
         take: gate::take,
+    },
+    Group {
+        name: "sources",
+        musts: sources::MUSTS,
+        take: sources::take,
     },
     Group {
         name: "files",

@@ -11,12 +11,14 @@ const FLOORS: [&[&str]; 6] = [
         "recipe",
         "seconds",
         "secret",
+        "sighting",
         "timestamp",
+        "title",
     ],
     &["config"],
     &["index", "media", "source", "store"],
     &["app", "cut"],
-    &["keeper", "library", "monitor", "trail", "worker"],
+    &["keeper", "library", "monitor", "sources", "trail", "worker"],
     &["cli", "http", "serve"],
 ];
 

@@ -25,6 +25,7 @@ mod random;
 mod refusals;
 mod sandbox;
 mod shutdown;
+mod sources;
 mod video_pages;
 mod withstand;
 

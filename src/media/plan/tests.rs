@@ -61,6 +61,7 @@ fn window(start: f64, end: f64) -> Window {
                 light: Light::Standard,
             },
             audio: Some(audio),
+            title: None,
         },
         video: Track {
             codec: "h264".into(),

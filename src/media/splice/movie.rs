@@ -11,7 +11,7 @@ use mp4_atom::{
     Atom, DrefEntry, FixedPoint, FourCC, Header, Moof, Moov, ReadFrom, StszSamples, Trak, TrunEntry,
 };
 
-use super::boxes;
+use super::{boxes, tags};
 
 /// A file's tracks.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Movie {
     pub timescale: u32,
     /// Whether samples lie in fragments (clause 8.8) too.
     pub fragmented: bool,
+    /// What the file calls itself.
+    pub title: Option<String>,
     pub tracks: Vec<Track>,
 }
 
@@ -112,6 +114,7 @@ impl Movie {
         let mut reader = BufReader::new(&file);
         let mut tracks: Vec<Track> = Vec::new();
         let (mut defaults, mut fragmented, mut timescale) = (Vec::new(), false, 0);
+        let mut title = None;
         while reader.stream_position()? < length {
             let start = reader.stream_position()?;
             let Some(header) = Option::<Header>::read_from(&mut reader).map_err(invalid)? else {
@@ -126,7 +129,9 @@ impl Movie {
                 break;
             }
             if header.kind == Moov::KIND {
-                let body = body_of(&mut reader, body..end, b"moov")?;
+                let mut body = body_of(&mut reader, body..end)?;
+                title = tags::title(&body);
+                boxes::needed_only(&mut body, b"moov")?;
                 let moov = Moov::decode_body(&mut body.as_slice()).map_err(invalid)?;
                 timescale = moov.mvhd.timescale;
                 fragmented = moov.mvex.is_some();
@@ -139,7 +144,8 @@ impl Movie {
                     tracks.push(track);
                 }
             } else if header.kind == Moof::KIND {
-                let body = body_of(&mut reader, body..end, b"moof")?;
+                let mut body = body_of(&mut reader, body..end)?;
+                boxes::needed_only(&mut body, b"moof")?;
                 let moof = Moof::decode_body(&mut body.as_slice()).map_err(invalid)?;
                 fragment(&moof, start, &defaults, &mut tracks)?;
             }
@@ -155,6 +161,7 @@ impl Movie {
             length,
             timescale,
             fragmented,
+            title,
             tracks,
         })
     }
@@ -254,8 +261,8 @@ fn contradictory() -> io::Error {
     invalid("the sample tables contradict each other")
 }
 
-/// Reads the body of a box, with only those boxes in it that are needed.
-fn body_of(reader: &mut impl Read, place: Range<u64>, kind: &[u8; 4]) -> io::Result<Vec<u8>> {
+/// Reads the body of a box, all of it.
+fn body_of(reader: &mut impl Read, place: Range<u64>) -> io::Result<Vec<u8>> {
     let size = place.end - place.start;
     if size > MOST_INDEX {
         return Err(invalid("the index is impossibly large"));
@@ -265,7 +272,6 @@ fn body_of(reader: &mut impl Read, place: Range<u64>, kind: &[u8; 4]) -> io::Res
     if body.len() as u64 != size {
         return Err(invalid("the index breaks off"));
     }
-    boxes::needed_only(&mut body, kind)?;
     Ok(body)
 }
 

@@ -112,6 +112,7 @@ pub fn described(
             light: Light::Standard,
         },
         audio,
+        title: movie.title.clone(),
     })
 }
 

@@ -2,6 +2,8 @@
 //! For files that say no more than samples can: H.264 with AAC or silence, no fragments, nothing hidden by an edit list. All others
 //! are copied.
 
+pub mod pick;
+
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};

@@ -367,7 +367,7 @@ fn shown(said: &str) -> String {
         })
         .collect();
     let short: String = plain.join(" ").chars().take(MOST).collect();
-    let short = crate::recipe::clean_title(&short).unwrap_or_default();
+    let short = crate::title::clean(&short).unwrap_or_default();
     match short.trim_end_matches(['.', ':', ';', ' ', '"', '\'']) {
         "" => "yt-dlp does not say why".to_owned(),
         short => short.to_owned(),

@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::{Chapter, Heat, Live, Page, PageError, Wish, choose};
-use crate::recipe::clean_title;
 use crate::seconds::Seconds;
+use crate::title;
 
 const CHAPTERS_MOST: usize = 500;
 const HEATS_MOST: usize = 1000;
@@ -135,8 +135,8 @@ pub fn read(json: &[u8], wish: &Wish<'_>) -> Result<Page, PageError> {
             .title
             .as_deref()
             .map(|title| unnumbered(title, dump.extractor_key.as_deref()))
-            .and_then(clean_title)
-            .or_else(|| title.as_deref().and_then(clean_title)),
+            .and_then(title::clean)
+            .or_else(|| title.as_deref().and_then(title::clean)),
         duration: dump.duration.and_then(length),
         thumbnail: dump.thumbnail.as_deref().and_then(link),
         chapters: chapters(dump.chapters),
@@ -170,7 +170,7 @@ fn chapters(said: Vec<Stretch>) -> Vec<Chapter> {
         Some(Chapter {
             start,
             end,
-            title: stretch.title.as_deref().and_then(clean_title)?,
+            title: stretch.title.as_deref().and_then(title::clean)?,
         })
     };
     said.into_iter()

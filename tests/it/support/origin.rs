@@ -26,9 +26,9 @@ pub enum Behaviour {
         head: Vec<u8>,
         again: Vec<u8>,
     },
-    Redirect(String),
-    /// A whole answer, head and all.
+    /// An answer as it stands, head and all; then the connection ends.
     Raw(Vec<u8>),
+    Redirect(String),
     Status(u16),
     /// Takes the request and never answers.
     Silent,
@@ -40,6 +40,7 @@ pub struct Origin {
     paths: Arc<Mutex<Vec<(String, Behaviour)>>>,
     sent: Arc<AtomicU64>,
     requests: Arc<Mutex<Vec<String>>>,
+    open: Arc<AtomicU64>,
 }
 
 impl Origin {
@@ -56,18 +57,23 @@ impl Origin {
             paths: Arc::default(),
             sent: Arc::default(),
             requests: Arc::default(),
+            open: Arc::default(),
         };
         let (paths, sent, requests) = (
             Arc::clone(&origin.paths),
             Arc::clone(&origin.sent),
             Arc::clone(&origin.requests),
         );
+        let open = Arc::clone(&origin.open);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (paths, sent, requests) =
                     (Arc::clone(&paths), Arc::clone(&sent), Arc::clone(&requests));
+                let open = Arc::clone(&open);
+                open.fetch_add(1, Ordering::SeqCst);
                 std::thread::spawn(move || {
                     let _ = answer(stream, &paths, &sent, &requests);
+                    open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
@@ -98,6 +104,11 @@ impl Origin {
     /// Bytes of bodies sent so far.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::SeqCst)
+    }
+
+    /// Connections that are being answered.
+    pub fn open(&self) -> u64 {
+        self.open.load(Ordering::SeqCst)
     }
 
     /// Request lines so far.
@@ -161,11 +172,11 @@ fn answer(
         Some(Behaviour::Status(status)) => {
             write!(&stream, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n")
         }
+        Some(Behaviour::Raw(bytes)) => send(&stream, &bytes, sent, None),
         Some(Behaviour::Redirect(to)) => write!(
             &stream,
             "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
         ),
-        Some(Behaviour::Raw(answer)) => send(&stream, &answer, sent, None),
         Some(Behaviour::Silent) => {
             std::thread::sleep(Duration::from_secs(120));
             Ok(())

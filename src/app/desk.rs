@@ -1,0 +1,274 @@
+//! The desk: how much is done at once with sources that are only looked at, who waits for which preview, and that nothing is done
+//! twice at the same time. It does none of it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::clip::Failure;
+use crate::config;
+use crate::sighting::SourceId;
+use crate::store::previews::Part;
+
+/// Places at the desk.
+pub struct Desk {
+    probes: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    streams_per_visitor: usize,
+    visitors: Arc<Mutex<HashMap<String, usize>>>,
+    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    orders: Mutex<Orders>,
+    /// Rung when there is a new order.
+    pub bell: Notify,
+}
+
+#[derive(Default)]
+struct Orders {
+    given: HashMap<(SourceId, Part), Order>,
+    next: u64,
+}
+
+/// A part that is wanted.
+struct Order {
+    number: u64,
+    state: watch::Sender<Standing>,
+    asked: Instant,
+}
+
+/// How far a part is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    Waiting,
+    /// From 0 to 1.
+    Making(f64),
+    Done,
+    Failed(Failure, Instant),
+}
+
+/// A stream in hand; its place is free again when this is dropped.
+pub struct Streaming {
+    visitor: String,
+    visitors: Arc<Mutex<HashMap<String, usize>>>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Who makes it: what takes a moment is not kept waiting by what takes minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    Quick,
+    Slow,
+}
+
+impl Lane {
+    /// The lane of a part.
+    pub const fn of(part: Part) -> Lane {
+        match part {
+            Part::Filmstrip | Part::Waveform => Lane::Quick,
+            Part::Copy | Part::Preview => Lane::Slow,
+        }
+    }
+}
+
+/// More parts than this do not wait.
+const MOST_ORDERS: usize = 64;
+/// What failed is not tried again for so long.
+const FAILED_FOR: Duration = Duration::from_secs(120);
+
+impl Desk {
+    /// With so many places.
+    pub fn new(settings: &config::Sources) -> Desk {
+        Desk {
+            probes: Arc::new(Semaphore::new(settings.probes)),
+            streams: Arc::new(Semaphore::new(settings.streams)),
+            streams_per_visitor: settings.streams_per_visitor,
+            visitors: Arc::default(),
+            turns: Mutex::default(),
+            orders: Mutex::default(),
+            bell: Notify::new(),
+        }
+    }
+
+    /// A place for looking at a source; `None` when none gets free in a moment.
+    pub async fn probe(&self) -> Option<OwnedSemaphorePermit> {
+        const MOMENT: Duration = Duration::from_secs(2);
+        let place = Arc::clone(&self.probes).acquire_owned();
+        tokio::time::timeout(MOMENT, place).await.ok()?.ok()
+    }
+
+    /// A place for a stream; `None` when the visitor, or all together, have as many as they may.
+    pub fn stream(&self, visitor: String) -> Option<Streaming> {
+        let place = Arc::clone(&self.streams).try_acquire_owned().ok()?;
+        let mut visitors = lock(&self.visitors);
+        let count = visitors.entry(visitor.clone()).or_default();
+        if *count >= self.streams_per_visitor {
+            return None;
+        }
+        *count += 1;
+        drop(visitors);
+        Some(Streaming {
+            visitor,
+            visitors: Arc::clone(&self.visitors),
+            _place: place,
+        })
+    }
+
+    /// Waits until nobody else does the same thing.
+    pub async fn turn(&self, thing: &str) -> OwnedMutexGuard<()> {
+        let own = {
+            let mut turns = lock(&self.turns);
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(thing.to_owned()).or_default())
+        };
+        own.lock_owned().await
+    }
+
+    /// Orders a part unless it is ordered already, and follows it; `None` when too many wait.
+    pub fn order(&self, id: SourceId, part: Part) -> Option<watch::Receiver<Standing>> {
+        let mut orders = lock(&self.orders);
+        if let Some(order) = orders.given.get_mut(&(id, part)) {
+            let over = match &*order.state.borrow() {
+                Standing::Waiting | Standing::Making(_) => false,
+                Standing::Failed(_, at) => at.elapsed() > FAILED_FOR,
+                // It was there, and has gone again.
+                Standing::Done => true,
+            };
+            if !over {
+                order.asked = Instant::now();
+                return Some(order.state.subscribe());
+            }
+        }
+        orders
+            .given
+            .retain(|_, order| match &*order.state.borrow() {
+                Standing::Waiting | Standing::Making(_) => true,
+                Standing::Failed(_, at) => at.elapsed() <= FAILED_FOR,
+                Standing::Done => false,
+            });
+        let waiting = |order: &&Order| *order.state.borrow() == Standing::Waiting;
+        if orders.given.values().filter(waiting).count() >= MOST_ORDERS {
+            return None;
+        }
+        let (state, following) = watch::channel(Standing::Waiting);
+        orders.next += 1;
+        let order = Order {
+            number: orders.next,
+            state,
+            asked: Instant::now(),
+        };
+        orders.given.insert((id, part), order);
+        drop(orders);
+        self.bell.notify_waiters();
+        Some(following)
+    }
+
+    /// How far a part is, if it was ordered; asking keeps it wanted.
+    pub fn standing(&self, id: SourceId, part: Part) -> Option<Standing> {
+        let mut orders = lock(&self.orders);
+        let order = orders.given.get_mut(&(id, part))?;
+        order.asked = Instant::now();
+        let standing = order.state.borrow().clone();
+        Some(standing)
+    }
+
+    /// Takes the oldest order of a lane that waits in hand.
+    pub fn take(&self, lane: Lane) -> Option<(SourceId, Part)> {
+        let orders = lock(&self.orders);
+        let waiting = orders.given.iter().filter(|((_, part), order)| {
+            Lane::of(*part) == lane && *order.state.borrow() == Standing::Waiting
+        });
+        let (key, order) = waiting.min_by_key(|(_, order)| order.number)?;
+        order.state.send_replace(Standing::Making(0.0));
+        Some(*key)
+    }
+
+    /// Notes how far a part is.
+    pub fn note(&self, id: SourceId, part: Part, standing: Standing) {
+        if let Some(order) = lock(&self.orders).given.get(&(id, part)) {
+            order.state.send_replace(standing);
+        }
+    }
+
+    /// Forgets an order, as if it had never been given.
+    pub fn drop_order(&self, id: SourceId, part: Part) {
+        lock(&self.orders).given.remove(&(id, part));
+    }
+
+    /// How long ago somebody asked for a part.
+    pub fn unasked_for(&self, id: SourceId, part: Part) -> Duration {
+        let orders = lock(&self.orders);
+        let order = orders.given.get(&(id, part));
+        order.map_or(Duration::MAX, |order| {
+            // Whoever follows it asks all the time.
+            if order.state.receiver_count() > 0 {
+                Duration::ZERO
+            } else {
+                order.asked.elapsed()
+            }
+        })
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        let mut visitors = lock(&self.visitors);
+        if let Some(count) = visitors.get_mut(&self.visitor) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                visitors.remove(&self.visitor);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn desk(streams: usize, streams_per_visitor: usize) -> Desk {
+        Desk::new(&config::Sources {
+            streams,
+            streams_per_visitor,
+            ..config::Sources::default()
+        })
+    }
+
+    #[test]
+    fn streams_are_bounded_for_one_and_for_all() {
+        let desk = desk(3, 2);
+        let one = desk.stream("a".into());
+        let two = desk.stream("a".into());
+        assert!(one.is_some() && two.is_some() && desk.stream("a".into()).is_none());
+        let three = desk.stream("b".into());
+        assert!(three.is_some() && desk.stream("c".into()).is_none());
+        drop(one);
+        assert!(desk.stream("a".into()).is_some());
+    }
+
+    #[test]
+    fn the_same_part_is_ordered_once_and_the_oldest_comes_first() {
+        let desk = desk(1, 1);
+        let [one, two] = [(); 2].map(|()| SourceId(uuid::Uuid::now_v7()));
+        let first = desk.order(one, Part::Filmstrip).unwrap();
+        desk.order(two, Part::Waveform).unwrap();
+        desk.order(two, Part::Preview).unwrap();
+        let again = desk.order(one, Part::Filmstrip).unwrap();
+        assert_eq!(desk.take(Lane::Quick), Some((one, Part::Filmstrip)));
+        assert_eq!(desk.take(Lane::Slow), Some((two, Part::Preview)));
+        assert_eq!(desk.take(Lane::Slow), None);
+        desk.note(one, Part::Filmstrip, Standing::Done);
+        assert_eq!(
+            (&*first.borrow(), &*again.borrow()),
+            (&Standing::Done, &Standing::Done)
+        );
+        assert_eq!(desk.take(Lane::Quick), Some((two, Part::Waveform)));
+        // What has gone is made again.
+        desk.order(one, Part::Filmstrip).unwrap();
+        assert_eq!(desk.standing(one, Part::Filmstrip), Some(Standing::Waiting));
+    }
+}

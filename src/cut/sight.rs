@@ -1,0 +1,78 @@
+//! A look at a source, in the words for people.
+
+use super::peek::length;
+use super::{CutError, Tools};
+use crate::media::probe::Scan;
+use crate::media::window::{self, Looked};
+use crate::media::{Bench, Input, MediaError};
+use crate::recipe::{Source, name_of};
+use crate::seconds::Seconds;
+use crate::sighting::{self, MOST_KEYFRAMES, Sighting, Sound};
+use crate::title;
+
+/// A file of this size is read to its end in a moment.
+const SMALL: u64 = 50_000_000;
+
+impl Tools {
+    /// What a source is.
+    ///
+    /// # Errors
+    /// When it is refused, cannot be reached or read.
+    pub async fn sight(&self, bench: &Bench<'_>, source: &Source) -> Result<Sighting, CutError> {
+        let Some(path) = self.local(source)? else {
+            let (looked, bytes_fetched) = self.look(bench, source).await?;
+            return Ok(sighting(looked, source, None, bytes_fetched));
+        };
+        let size = tokio::fs::metadata(&path)
+            .await
+            .map_err(MediaError::from)?
+            .len();
+        let input = Input::File(path);
+        let mut looked = window::look(bench, &input).await?;
+        // Reading all of a large file to find them is not done in a moment.
+        if size <= SMALL {
+            looked = looked.with_keyframes(bench, &input).await?;
+        }
+        Ok(sighting(looked, source, Some(size), 0))
+    }
+}
+
+/// What was looked at, in the words for people.
+fn sighting(looked: Looked, source: &Source, size: Option<u64>, bytes_fetched: u64) -> Sighting {
+    let duration = length(&looked);
+    let probe = looked.probe;
+    let rates = looked.whole.as_ref().map(|whole| whole.rates());
+    let (seen, heard) = rates.unwrap_or_else(|| {
+        let seconds = duration.map_or(0.0, Seconds::as_f64);
+        let rate = size.filter(|_| seconds > 0.0);
+        (rate.map(|size| size as f64 / seconds), None)
+    });
+    let sound = probe.audio.as_ref().map(|audio| audio.codec.as_str());
+    let own = probe.title.as_deref().and_then(title::clean);
+    Sighting {
+        title: own.unwrap_or_else(|| name_of(source)),
+        duration,
+        container: sighting::container(&probe.container, &probe.video.codec, sound),
+        audio: probe.audio.as_ref().map(|audio| Sound {
+            codec: audio.codec.clone(),
+            channels: audio.channels,
+            rate: audio.rate,
+            bytes_a_second: heard,
+        }),
+        video: sighting::Pictures {
+            codec: probe.video.codec,
+            width: probe.video.width,
+            height: probe.video.height,
+            fps: probe.video.fps,
+            rotation: probe.video.rotation,
+            pixel_format: probe.video.pixel_format,
+            interlaced: probe.video.scan == Scan::Interlaced,
+            rate: seen,
+        },
+        keyframes: looked
+            .keyframes
+            .filter(|keyframes| keyframes.len() <= MOST_KEYFRAMES),
+        tables: looked.whole.is_some(),
+        bytes_fetched,
+    }
+}
