@@ -197,6 +197,16 @@ const SEEDS: [(&str, &str); 3] = [
     ("BASE_URL", "server.base_url"),
 ];
 
+/// Settings that are lists: separated by commas in the environment.
+const LISTS: [&str; 6] = [
+    "server.trusted_proxies",
+    "engine.readable",
+    "egress.allow",
+    "egress.deny",
+    "egress.ports",
+    "egress.nameservers",
+];
+
 const PREFIX: &str = "MEME_MAKER";
 
 impl Settings {
@@ -235,18 +245,17 @@ impl Settings {
             .try_parsing(true)
             .list_separator(",")
             .source(Some(variables));
-        for key in [
-            "server.trusted_proxies",
-            "engine.readable",
-            "egress.allow",
-            "egress.deny",
-            "egress.ports",
-            "egress.nameservers",
-        ] {
+        for key in LISTS {
             named = named.with_list_parse_key(key);
         }
         let named = config::Config::builder().add_source(named).build()?;
         for (key, value) in leaves(&named.cache.try_deserialize::<serde_json::Value>()?) {
+            // One number is taken for a number, whatever is wanted.
+            let value = match value {
+                list @ serde_json::Value::Array(_) => list,
+                one if LISTS.contains(&key.as_str()) => serde_json::Value::Array(vec![one]),
+                other => other,
+            };
             builder = builder.set_override(key, to_config(value))?;
         }
         if let Some(bind) = flags.bind {
@@ -624,6 +633,18 @@ mod tests {
         let settings = load("", &environment, Flags::default()).unwrap();
         assert_eq!(settings.egress.allow, ["127.0.0.0/8", "*.lan"]);
         assert_eq!(settings.egress.ports, [8080, 8443]);
+        let environment = [
+            ("MEME_MAKER__EGRESS__PORTS", "8080"),
+            ("MEME_MAKER__EGRESS__DENY", "1.1.1.1"),
+            (
+                "MEME_MAKER__EGRESS__NAMESERVERS",
+                "9.9.9.9:53,[2620:fe::fe]:53",
+            ),
+        ];
+        let settings = load("", &environment, Flags::default()).unwrap();
+        assert_eq!(settings.egress.ports, [8080]);
+        assert_eq!(settings.egress.deny, ["1.1.1.1"]);
+        assert_eq!(settings.egress.nameservers.len(), 2);
         let settings = load("", &[("MEME_MAKER__EGRESS__ALLOW", "")], Flags::default()).unwrap();
         assert!(settings.egress.allow.is_empty());
     }

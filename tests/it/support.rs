@@ -2,6 +2,7 @@
 
 pub mod frames;
 pub mod media;
+pub mod names;
 pub mod nginx;
 pub mod origin;
 pub mod page;

@@ -58,6 +58,14 @@ impl Here {
 }
 
 #[cfg(test)]
+impl Here {
+    /// Another machine, for tests.
+    pub(super) fn set(&self, addresses: &[IpAddr]) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = addresses.into();
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -100,21 +100,22 @@ enum NamePattern {
 /// IPv4 blocks that are not globally routable unicast. From the IANA IPv4 Special-Purpose Address
 /// Registry (RFC 6890), where "globally reachable" is not true, plus multicast and class E.
 const RESERVED_V4: &[(Ipv4Addr, u8)] = &[
-    (Ipv4Addr::new(0, 0, 0, 0), 8),       // this network, RFC 791
-    (Ipv4Addr::new(10, 0, 0, 0), 8),      // private use, RFC 1918
-    (Ipv4Addr::new(100, 64, 0, 0), 10),   // shared address space, RFC 6598
-    (Ipv4Addr::new(127, 0, 0, 0), 8),     // loopback, RFC 1122
-    (Ipv4Addr::new(169, 254, 0, 0), 16),  // link local and cloud metadata, RFC 3927
-    (Ipv4Addr::new(172, 16, 0, 0), 12),   // private use, RFC 1918
-    (Ipv4Addr::new(192, 0, 0, 0), 24),    // protocol assignments, RFC 6890
-    (Ipv4Addr::new(192, 0, 2, 0), 24),    // documentation, RFC 5737
-    (Ipv4Addr::new(192, 88, 99, 0), 24),  // 6to4 relay anycast, deprecated by RFC 7526
-    (Ipv4Addr::new(192, 168, 0, 0), 16),  // private use, RFC 1918
-    (Ipv4Addr::new(198, 18, 0, 0), 15),   // benchmarking, RFC 2544
-    (Ipv4Addr::new(198, 51, 100, 0), 24), // documentation, RFC 5737
-    (Ipv4Addr::new(203, 0, 113, 0), 24),  // documentation, RFC 5737
-    (Ipv4Addr::new(224, 0, 0, 0), 4),     // multicast, RFC 5771
-    (Ipv4Addr::new(240, 0, 0, 0), 4),     // reserved and broadcast, RFC 1112 and RFC 919
+    (Ipv4Addr::new(0, 0, 0, 0), 8),        // this network, RFC 791
+    (Ipv4Addr::new(10, 0, 0, 0), 8),       // private use, RFC 1918
+    (Ipv4Addr::new(100, 64, 0, 0), 10),    // shared address space, RFC 6598
+    (Ipv4Addr::new(127, 0, 0, 0), 8),      // loopback, RFC 1122
+    (Ipv4Addr::new(168, 63, 129, 16), 32), // no reserved block, but Azure's host and its secrets on every machine there
+    (Ipv4Addr::new(169, 254, 0, 0), 16),   // link local and cloud metadata, RFC 3927
+    (Ipv4Addr::new(172, 16, 0, 0), 12),    // private use, RFC 1918
+    (Ipv4Addr::new(192, 0, 0, 0), 24),     // protocol assignments, RFC 6890
+    (Ipv4Addr::new(192, 0, 2, 0), 24),     // documentation, RFC 5737
+    (Ipv4Addr::new(192, 88, 99, 0), 24),   // 6to4 relay anycast, deprecated by RFC 7526
+    (Ipv4Addr::new(192, 168, 0, 0), 16),   // private use, RFC 1918
+    (Ipv4Addr::new(198, 18, 0, 0), 15),    // benchmarking, RFC 2544
+    (Ipv4Addr::new(198, 51, 100, 0), 24),  // documentation, RFC 5737
+    (Ipv4Addr::new(203, 0, 113, 0), 24),   // documentation, RFC 5737
+    (Ipv4Addr::new(224, 0, 0, 0), 4),      // multicast, RFC 5771
+    (Ipv4Addr::new(240, 0, 0, 0), 4),      // reserved and broadcast, RFC 1112 and RFC 919
 ];
 
 /// The only block IANA has given out as global unicast, RFC 4291 section 2.4. Everything else (`::/8` with
@@ -134,7 +135,7 @@ const RESERVED_V6: &[(Ipv6Addr, u8)] = &[
 const NAT64: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
 /// Names that stand for this machine or its network, themselves and below: RFC 6761 (localhost), RFC 6762 (local),
-/// RFC 8375 (home.arpa), ICANN's 2024 reservation (internal), and what routers hand out. A name that is not here is
+/// RFC 8375 (home.arpa), ICANN's 2024 reservation (internal), what routers hand out, and metadata servers of clouds. A name that is not here is
 /// still judged by every address it resolves to.
 const PRIVATE_NAMES: &[&str] = &[
     "localhost",
@@ -146,6 +147,10 @@ const PRIVATE_NAMES: &[&str] = &[
     "lan",
     "corp",
     "home",
+    "metadata.goog",
+    "metadata.azure.com",
+    "metadata.packet.net",
+    "metadata.platformequinix.com",
 ];
 
 /// Ports that need no permission.
@@ -531,7 +536,15 @@ mod tests {
             "a.localhost",
             "printer.local",
             "metadata.google.internal",
+            "metadata.goog",
+            "metadata.azure.com",
+            "instance-data.ec2.internal",
+            "host.docker.internal",
+            "kubernetes.default.svc.cluster.local",
             "metadata",
+            "168.63.129.16",
+            "100.100.100.200",
+            "192.0.0.192",
             "redis",
             "nas.home.arpa",
             "127.1",

@@ -406,3 +406,6 @@ impl From<io::Error> for Cut {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod encodings;

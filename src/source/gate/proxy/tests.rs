@@ -10,10 +10,10 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::Instant;
 
-use super::super::{Budget, Gate, Lease, Policy, base64};
+use super::super::{Budget, Gate, Lease, Policy, Refused, base64};
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server on loopback that answers every request with the same bytes, and then does `after`.
 struct Origin {
@@ -102,7 +102,7 @@ impl Origin {
 }
 
 /// A name server that knows `*.public.example` (8.8.8.8 and more, see below) and answers by the first label.
-async fn resolver() -> (TokioResolver, Arc<AtomicUsize>) {
+pub(super) async fn resolver() -> (TokioResolver, Arc<AtomicUsize>) {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = socket.local_addr().unwrap().port();
     let asked = Arc::new(AtomicUsize::new(0));
@@ -167,7 +167,7 @@ async fn gate(allow: &[&str]) -> Gate {
         .unwrap()
 }
 
-fn budget() -> Budget {
+pub(super) fn budget() -> Budget {
     Budget {
         bytes: 1 << 20,
         deadline: Duration::from_secs(60),
@@ -187,7 +187,7 @@ fn entry(lease: &Lease) -> (SocketAddr, String) {
     )
 }
 
-async fn send(lease: &Lease, first_line: &str, fields: &str) -> TcpStream {
+pub(super) async fn send(lease: &Lease, first_line: &str, fields: &str) -> TcpStream {
     let (address, credential) = entry(lease);
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream
@@ -206,7 +206,7 @@ async fn read_all(stream: &mut TcpStream) -> (String, bool) {
     (String::from_utf8(bytes).unwrap(), end.is_ok())
 }
 
-async fn ask(lease: &Lease, first_line: &str, fields: &str) -> String {
+pub(super) async fn ask(lease: &Lease, first_line: &str, fields: &str) -> String {
     read_all(&mut send(lease, first_line, fields).await).await.0
 }
 
@@ -487,6 +487,103 @@ async fn a_redirect_is_passed_on_and_judged_when_followed() {
         (canary.accepted(), lease.refusal()),
         (0, Some(Refusal::Blocked))
     );
+}
+
+#[tokio::test]
+async fn a_way_without_an_end_is_cut_and_one_with_an_end_is_not() {
+    let moved = "HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n";
+    let moving = Origin::open(moved, After::Close).await;
+    let still = Origin::open("HTTP/1.1 206 OK\r\nContent-Length: 0\r\n\r\n", After::Close).await;
+    let gate = gate(&["127.0.0.1"]).await;
+    let lease = gate.lease(Budget {
+        connections: 100,
+        ..budget()
+    });
+    let (moving, still) = (
+        format!("http://127.0.0.1:{}/", moving.port),
+        format!("http://127.0.0.1:{}/", still.port),
+    );
+    for _ in 0..3 {
+        for _ in 0..10 {
+            assert!(get(&lease, &moving).await.starts_with("HTTP/1.1 302 "));
+        }
+        assert!(get(&lease, &still).await.starts_with("HTTP/1.1 206 "));
+    }
+    assert_eq!(lease.refusal(), None);
+    for _ in 0..10 {
+        get(&lease, &moving).await;
+    }
+    let answer = get(&lease, &moving).await;
+    assert!(answer.contains("X-Gate-Code: source_redirects"), "{answer}");
+    assert_eq!(lease.refusal(), Some(Refusal::Redirects));
+}
+
+#[tokio::test]
+async fn a_sealed_lease_lets_no_plain_request_out() {
+    let origin = Origin::open("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", After::Close).await;
+    let gate = gate(&["127.0.0.1"]).await;
+    let url = |scheme| Url::parse(&format!("{scheme}://127.0.0.1:{}/", origin.port)).unwrap();
+    let sealed = gate.lease_for(&url("https"), budget(), None);
+    let answer = get(&sealed, url("http").as_str()).await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    assert!(answer.contains("X-Gate-Code: url_downgrade"), "{answer}");
+    assert_eq!(
+        (origin.accepted(), sealed.refusal()),
+        (0, Some(Refusal::Downgrade))
+    );
+    let line = format!("CONNECT 127.0.0.1:{} HTTP/1.1", origin.port);
+    let mut tunnel = send(&sealed, &line, "").await;
+    tunnel.read_exact(&mut [0; 12]).await.unwrap();
+    let open = gate.lease_for(&url("http"), budget(), None);
+    let answer = get(&open, url("http").as_str()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn who_was_refused_what_is_told_without_the_path() {
+    let gate = gate(&[]).await;
+    let mut refused = gate.refusals().unwrap();
+    assert!(gate.refusals().is_none());
+    let link = Url::parse("http://10.0.0.1/secret?token=1").unwrap();
+    gate.judge(&link, None).unwrap_err();
+    let lease = gate.lease_for(&link, budget(), Some("clip"));
+    get(&lease, "http://127.0.0.1:81/secret").await;
+    // That a server is away is nobody's attempt.
+    get(&lease, "http://example.com/").await;
+    get(&lease, "http://[::1]/secret").await;
+    let told = |subject: Option<&str>, host: &str, port| Refused {
+        subject: subject.map(Arc::from),
+        code: "url_blocked",
+        host: host.to_owned(),
+        port,
+    };
+    for expected in [
+        told(None, "10.0.0.1", 80),
+        told(Some("clip"), "127.0.0.1", 81),
+        told(Some("clip"), "[::1]", 80),
+    ] {
+        let heard = timeout(PATIENCE, refused.recv()).await.unwrap().unwrap();
+        assert_eq!(heard, expected);
+    }
+    assert!(refused.try_recv().is_err());
+    // Nobody has to listen.
+    drop(refused);
+    for _ in 0..100 {
+        gate.judge(&link, None).unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn an_address_of_this_machine_is_refused_although_it_is_public() {
+    let gate = gate(&[]).await;
+    let link = Url::parse("http://93.184.215.14/").unwrap();
+    assert_eq!(gate.judge(&link, None), Ok(()));
+    gate.shared.here.set(&["93.184.215.14".parse().unwrap()]);
+    assert_eq!(gate.judge(&link, None), Err(Refusal::Own));
+    let lease = gate.lease(budget());
+    get(&lease, link.as_str()).await;
+    assert_eq!(lease.refusal(), Some(Refusal::Own));
+    assert_eq!(lease.connections(), 0);
 }
 
 #[tokio::test]
