@@ -230,10 +230,14 @@ impl Ground {
             "TTL0 rebinding: public first, 127.0.0.1 second" => {
                 self.named(name, Says::Then(public(), inside()))
             }
-            "rebinding after 100 ms" => self.named(
-                name,
-                Says::After(Duration::from_millis(100), public(), inside()),
-            ),
+            // The first bytes take longer than that, and the next ones are asked for at another address.
+            "rebinding after 100 ms" => {
+                self.origin
+                    .add("/slow.mp4", Behaviour::Slow(media::tiny(), 200_000));
+                let time = Duration::from_millis(100);
+                self.named(name, Says::After(time, public(), inside()))
+                    .replace("film", "slow")
+            }
             "DNS SERVFAIL (fail closed)" => self.named(name, Says::ServerFailure),
             "A record -> public and private mixed" => {
                 self.named(name, Says::Addresses([public(), inside()].concat()))
@@ -315,8 +319,8 @@ impl Ground {
             "DASH SegmentTemplate http://127.0.0.1/" => {
                 self.manifest(id, "", &template(&self.inside("/$Number$.m4s")))
             }
-            "MP4 with a data reference to http://127.0.0.1/" => {
-                self.answer(path, "200 OK\r\nContent-Type: video/mp4", self.referring())
+            "MP4 whose data lies elsewhere" => {
+                self.answer(path, "200 OK\r\nContent-Type: video/mp4", referring())
             }
             "ffconcat of http://127.0.0.1/a" => {
                 let list = format!("ffconcat version 1.0\nfile '{}'\n", self.inside("/a"));
@@ -341,21 +345,20 @@ impl Ground {
             other => panic!("no scene for {other}"),
         }
     }
+}
 
-    /// The film with a box that says its bytes lie elsewhere.
-    fn referring(&self) -> Vec<u8> {
-        let mut bytes = std::fs::read(media::tiny()).unwrap();
-        let own = b"url \0\0\0\x01";
-        // Without the flag that says "in this file" and with a place; it is longer, so its end is where the next box was.
-        let found: Vec<usize> = (0..bytes.len() - own.len())
-            .filter(|at| bytes[*at..].starts_with(own))
-            .collect();
-        assert!(!found.is_empty());
-        for at in found {
-            bytes[at + 7] = 0;
-        }
-        bytes
+/// The film with boxes that say that its bytes are in another file, which is nobody's business: they are taken from this one.
+fn referring() -> Vec<u8> {
+    let mut bytes = std::fs::read(media::tiny()).unwrap();
+    let own = b"url \0\0\0\x01";
+    let found: Vec<usize> = (0..bytes.len() - own.len())
+        .filter(|at| bytes[*at..].starts_with(own))
+        .collect();
+    assert!(!found.is_empty());
+    for at in found {
+        bytes[at + 7] = 0;
     }
+    bytes
 }
 
 /// A server behind TLS that leads to a plain address; its link. Nobody has signed for it, which ffmpeg takes.

@@ -16,6 +16,7 @@ mod events;
 mod exact;
 mod files;
 mod house;
+mod limits;
 mod nginx;
 mod pages;
 mod random;
