@@ -135,15 +135,18 @@ fn limit(launch: &Launch) -> io::Result<()> {
     rustix::process::setpriority_process(None, NICE)?;
     rustix::thread::set_no_new_privs(true)?;
     // Root without its privileges still reads what its user named; without new privileges it gets none of them back.
-    let kept = rustix::thread::capabilities(None)?.permitted & CapabilitySet::DAC_READ_SEARCH;
-    rustix::thread::set_capabilities(
-        None,
-        CapabilitySets {
-            effective: kept,
-            permitted: kept,
-            inheritable: CapabilitySet::empty(),
-        },
-    )?;
+    let had = rustix::thread::capabilities(None)?;
+    let kept = had.permitted & CapabilitySet::DAC_READ_SEARCH;
+    if had.permitted != kept {
+        rustix::thread::set_capabilities(
+            None,
+            CapabilitySets {
+                effective: kept,
+                permitted: kept,
+                inheritable: CapabilitySet::empty(),
+            },
+        )?;
+    }
     Ok(())
 }
 

@@ -21,6 +21,7 @@ mod wire;
 mod costs;
 mod cut;
 mod engine;
+mod gate;
 mod serving;
 mod start;
 mod submit;
@@ -49,7 +50,7 @@ struct Group {
     take: fn(&Ground, &mut Table) -> Outcome<()>,
 }
 
-const GROUPS: [Group; 8] = [
+const GROUPS: [Group; 9] = [
     Group {
         name: "binary",
         musts: start::BINARY,
@@ -84,6 +85,11 @@ const GROUPS: [Group; 8] = [
         name: "engine",
         musts: engine::MUSTS,
         take: engine::take,
+    },
+    Group {
+        name: "gate",
+        musts: gate::MUSTS,
+        take: gate::take,
     },
     Group {
         name: "files",

@@ -270,15 +270,23 @@ fn program() -> String {
     )
 }
 
+/// What `doctor` says in a folder of its own.
+fn doctor(flags: &[&str]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = Command::new(BINARY)
+        .arg("doctor")
+        .args(flags)
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    String::from_utf8(ended.stdout).unwrap()
+}
+
 /// Where the kernel cannot hold a sidecar these tests prove nothing, and say so by failing.
 #[track_caller]
 fn expect_whole() {
-    let told = Command::new(BINARY)
-        .args(["doctor", "--json"])
-        .current_dir(std::env::temp_dir())
-        .output()
-        .unwrap();
-    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let told = doctor(&["--json"]);
+    let told: Value = serde_json::from_str(&told).unwrap();
     for part in ["files", "tcp", "signals", "calls"] {
         assert_eq!(
             told["sandbox"][part], true,
@@ -377,6 +385,23 @@ fn a_program_with_children_is_held_with_them() {
         );
     }
     ground.nobody_knocked();
+}
+
+#[test]
+fn doctor_tells_what_holds() {
+    expect_whole();
+    let said = doctor(&[]);
+    let line = said
+        .lines()
+        .find(|line| line.contains(" sandbox "))
+        .unwrap_or_default();
+    assert!(
+        line.starts_with("ok ")
+            && line.contains("Landlock ")
+            && line.contains("files, TCP ports, signals, system calls")
+            && !line.contains("not held"),
+        "{said}"
+    );
 }
 
 #[test]
