@@ -123,8 +123,8 @@ fn limit(launch: &Launch) -> io::Result<()> {
     rustix::process::setrlimit(Resource::Fsize, most(FILE_SIZE))?;
     rustix::process::setrlimit(Resource::Nofile, most(OPEN_FILES))?;
     rustix::process::setrlimit(Resource::Core, most(0))?;
-    rustix::process::setrlimit(Resource::Memlock, most(0))?;
     rustix::process::setrlimit(Resource::Msgqueue, most(0))?;
+    // Locked memory keeps the system's own limit: libraries lock a little for keys, and complain where they may not.
     if let Some(tasks) = tasks() {
         // The limit counts all tasks of the user, whoever started them, and may have been lower before.
         let tasks = tasks.saturating_add(MORE_TASKS);

@@ -30,6 +30,8 @@ const NEVER: &[c_long] = &[
     // Out of the process group, which is killed as one.
     libc::SYS_setsid,
     libc::SYS_setpgid,
+    // A port that somebody outside could come to; to listen takes no name.
+    libc::SYS_listen,
     // Another user, or more privileges.
     libc::SYS_setuid,
     libc::SYS_setgid,
@@ -243,6 +245,9 @@ fn refused(kin: Kin, port: Option<u16>) -> io::Result<Rules> {
         libc::SYS_ioctl,
         typed.into_iter().collect::<Result<_, _>>()?,
     );
+    // To outlive the service.
+    let ties = rule([(0, Dword, Eq, flag(libc::PR_SET_PDEATHSIG))])?;
+    rules.insert(libc::SYS_prctl, vec![ties]);
     let own = u64::from(std::process::id());
     for (call, place) in ABOUT_A_PROCESS {
         let another = rule([(*place, Dword, Ne, 0), (*place, Dword, Ne, own)])?;

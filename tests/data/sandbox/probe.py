@@ -67,6 +67,18 @@ def listening():
         return "bound"
 
 
+def listening_somewhere():
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
+        server.listen(1)
+        return server.getsockname()[1]
+
+
+def untied():
+    if libc.prctl(1, 0, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "")
+    return "untied"
+
+
 def written_and_run():
     with open("escape", "w") as file:
         file.write("#!/bin/sh\necho escaped\n")
@@ -227,6 +239,7 @@ PROBES = {
     "slow everybody down": lambda: os.setpriority(os.PRIO_USER, 0, 19),
     "leave the group": lambda: os.setpgid(0, PLACES["group"]) or "left",
     "new session": lambda: os.setsid(),
+    "outlive the service": untied,
     "fork": forked,
     "fork bomb": many_forks,
     # The network.
@@ -235,6 +248,7 @@ PROBES = {
     "connect to the service": lambda: connect(socket.AF_INET, ("127.0.0.1", PLACES["service"])),
     "connect while sending": lambda: fast_open(PLACES["canary"]),
     "listen": listening,
+    "listen without a name": listening_somewhere,
     "datagram": lambda: datagram(PLACES["datagrams"]),
     "raw socket": lambda: opened(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),
     "packet socket": lambda: opened(socket.AF_PACKET, socket.SOCK_RAW),
