@@ -5,6 +5,7 @@ mod head;
 mod here;
 mod policy;
 mod proxy;
+mod resolver;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,19 +15,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
-};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use url::Url;
 
 use here::Here;
 pub use policy::{Policy, PolicyError, Refusal};
-use url::Url;
 
 /// The listener on 127.0.0.1 and all that it serves. Closed when dropped.
 pub struct Gate {
@@ -124,7 +121,7 @@ impl Gate {
     /// Binds a free port of 127.0.0.1 and starts to accept; these name servers are asked, or the system's when there are none. Fails if
     /// it cannot be bound or there is no source of secrets.
     pub async fn open(policy: Arc<Policy>, nameservers: &[SocketAddr]) -> io::Result<Gate> {
-        Gate::open_with(policy, resolver(nameservers)).await
+        Gate::open_with(policy, resolver::asking(nameservers)).await
     }
 
     /// A credential for one job. Its clock starts now.
@@ -405,41 +402,6 @@ async fn accept(
             }
         }
     }
-}
-
-/// A resolver without this machine's hosts file: what a name means here is not what it means outside, and a link comes from outside.
-fn resolver(nameservers: &[SocketAddr]) -> Option<TokioResolver> {
-    let builder = if nameservers.is_empty() {
-        TokioResolver::builder_tokio()
-    } else {
-        let servers = nameservers.iter().map(name_server).collect();
-        let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-        Ok(TokioResolver::builder_with_config(
-            config,
-            TokioRuntimeProvider::default(),
-        ))
-    };
-    let built = builder.and_then(|mut builder| {
-        let options = builder.options_mut();
-        options.use_hosts_file = ResolveHosts::Never;
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        builder.build()
-    });
-    built
-        .inspect_err(
-            |error| tracing::warn!(%error, "no resolver: only literal addresses can be reached"),
-        )
-        .ok()
-}
-
-/// A name server on a port of its own, by UDP and for long answers by TCP.
-fn name_server(address: &SocketAddr) -> NameServerConfig {
-    let at = |mut connection: ConnectionConfig| {
-        connection.port = address.port();
-        connection
-    };
-    let connections = vec![at(ConnectionConfig::udp()), at(ConnectionConfig::tcp())];
-    NameServerConfig::new(address.ip(), true, connections)
 }
 
 /// Compares in a time that depends on the lengths only. Nothing is the same as an empty secret.

@@ -71,7 +71,7 @@ fn every_call_of_a_clip_carries_its_limits() {
         .iter()
         .flat_map(|limit| [(*limit).to_owned(), "file".to_owned()])
         .collect();
-    for missing in 0..LIMITS.len() {
+    for (missing, limit) in LIMITS.iter().enumerate() {
         let mut arguments = whole.clone();
         arguments.drain(2 * missing..2 * missing + 2);
         let ended = Command::new(&ffmpeg)
@@ -79,7 +79,7 @@ fn every_call_of_a_clip_carries_its_limits() {
             .args(["-i", "file:/dev/null"])
             .output()
             .unwrap();
-        assert_eq!(ended.status.code(), Some(9), "{}", LIMITS[missing]);
+        assert_eq!(ended.status.code(), Some(9), "{limit}");
     }
 
     let origin = Origin::start();
