@@ -51,7 +51,7 @@ struct Group {
     take: fn(&Ground, &mut Table) -> Outcome<()>,
 }
 
-const GROUPS: [Group; 10] = [
+const GROUPS: &[Group] = &[
     Group {
         name: "binary",
         musts: start::BINARY,
