@@ -9,6 +9,7 @@ pub mod recipe;
 pub mod seconds;
 pub mod secret;
 pub mod timestamp;
+pub mod upload;
 
 // -- beside the stairs: the settings, which every floor above may read
 pub mod config;
@@ -27,6 +28,7 @@ pub mod cut;
 pub mod keeper;
 pub mod library;
 pub mod monitor;
+pub mod uploads;
 pub mod worker;
 
 // -- top floor: faces
