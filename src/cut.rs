@@ -16,12 +16,14 @@ use crate::media::{self, Bench, Engine, Input, Made, MediaError, Planned, Progre
 use crate::recipe::{Recipe, Segment, Source};
 use crate::source::gate::{Budget, Gate};
 use crate::source::spool::{Spool, SpoolError};
-use crate::source::{self, Opened, Place, SourceError};
+use crate::source::{self, Folders, Opened, Place, SourceError};
 
 /// The engine and the way out.
 pub struct Tools {
     pub engine: Engine,
     pub gate: Gate,
+    /// The folder of uploads.
+    uploads: PathBuf,
     budget: Budget,
 }
 
@@ -108,6 +110,7 @@ impl Tools {
                 cut_deadline: Duration::from_secs(engine.cut_seconds),
             },
             gate,
+            uploads: settings.uploads_dir(),
             budget: Budget {
                 bytes: settings.egress.max_bytes.0,
                 deadline: Duration::from_secs(engine.probe_seconds + engine.fetch_seconds),
@@ -141,7 +144,7 @@ impl Tools {
         bench: &Bench<'_>,
         source: &Source,
     ) -> Result<(Looked, u64), CutError> {
-        let opened = self.open(source)?;
+        let opened = self.open(bench, source)?;
         let looked = async {
             let spooled = spooled(bench, &opened, None).await?;
             if let Spooled::Here(_, looked) = spooled {
@@ -161,7 +164,7 @@ impl Tools {
     /// When the source is refused, cannot be reached or read, or does not hold the segments.
     pub async fn fetch(&self, bench: &Bench<'_>, recipe: &Recipe) -> Result<Fetched, CutError> {
         let began = Instant::now();
-        let opened = self.open(&recipe.source)?;
+        let opened = self.open(bench, &recipe.source)?;
         let windows = async {
             let spooled = spooled(bench, &opened, Some(recipe)).await?;
             if let Spooled::Here(input, looked) = &spooled {
@@ -205,8 +208,12 @@ impl Tools {
         Ok(media::make(bench, planned, recipe).await?)
     }
 
-    fn open(&self, source: &Source) -> Result<Opened, SourceError> {
-        source::open(&self.gate, source, self.budget.clone())
+    fn open(&self, bench: &Bench<'_>, source: &Source) -> Result<Opened, SourceError> {
+        let folders = Folders {
+            uploads: &self.uploads,
+            work: bench.dir,
+        };
+        source::open(&self.gate, folders, source, self.budget.clone())
     }
 }
 

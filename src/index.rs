@@ -6,6 +6,7 @@ pub mod costs;
 pub mod events;
 pub mod queue;
 pub mod records;
+pub mod uploads;
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -70,6 +71,8 @@ const MIGRATIONS: &[M<'static>] = &[
         .down(include_str!("index/schema/0002_records.down.sql")),
     M::up(include_str!("index/schema/0003_costs.up.sql"))
         .down(include_str!("index/schema/0003_costs.down.sql")),
+    M::up(include_str!("index/schema/0004_uploads.up.sql"))
+        .down(include_str!("index/schema/0004_uploads.down.sql")),
 ];
 
 impl Index {

@@ -2,8 +2,9 @@
 
 pub mod gate;
 pub mod spool;
+pub mod upload;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::recipe::Source;
 use gate::{Budget, Gate, Lease, Refusal};
@@ -32,6 +33,10 @@ pub enum SourceError {
     Refused(#[from] Refusal),
     #[error("the file {0} cannot be read")]
     File(PathBuf, #[source] std::io::Error),
+    #[error("the upload that this clip is made from is not here any more")]
+    UploadGone,
+    #[error("the upload that this clip is made from cannot be read")]
+    Upload(#[source] std::io::Error),
 }
 
 impl SourceError {
@@ -40,6 +45,8 @@ impl SourceError {
         match self {
             SourceError::Refused(refusal) => refusal.code(),
             SourceError::File(..) => "source_unreachable",
+            SourceError::UploadGone => "upload_gone",
+            SourceError::Upload(_) => "io",
         }
     }
 
@@ -48,6 +55,8 @@ impl SourceError {
         match self {
             SourceError::Refused(refusal) => refusal_hint(refusal),
             SourceError::File(..) => "Check the path and its permissions.",
+            SourceError::UploadGone => "Upload the file again and make a new clip from it.",
+            SourceError::Upload(_) => "Try again; the operator finds the cause in the log.",
         }
     }
 }
@@ -84,12 +93,42 @@ impl Opened {
     }
 }
 
+/// Where things are that opening a source needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Folders<'a> {
+    /// Of all uploads.
+    pub uploads: &'a Path,
+    /// In which the job works.
+    pub work: &'a Path,
+}
+
 /// Opens a source. A link is judged as far as it can be without resolving its name; the gate judges the rest on the way.
 ///
 /// # Errors
 /// When the policy refuses the link or the file is not there.
-pub fn open(gate: &Gate, source: &Source, budget: Budget) -> Result<Opened, SourceError> {
+pub fn open(
+    gate: &Gate,
+    folders: Folders<'_>,
+    source: &Source,
+    budget: Budget,
+) -> Result<Opened, SourceError> {
     match source {
+        Source::Upload(id) => {
+            // By a name of the job's own: a sidecar may see no other folder, and what it says about the file ends in the log.
+            let path = folders.work.join("upload");
+            match std::fs::hard_link(upload::file_of(folders.uploads, *id), &path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    return Err(SourceError::UploadGone);
+                }
+                // It was opened for this job before.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                linked => linked.map_err(SourceError::Upload)?,
+            }
+            Ok(Opened {
+                place: Place::File(path),
+                lease: None,
+            })
+        }
         Source::File(path) => {
             let path = std::fs::canonicalize(path)
                 .map_err(|error| SourceError::File(path.clone(), error))?;
