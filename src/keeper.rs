@@ -9,6 +9,7 @@ use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use crate::app::{App, Shared};
 use crate::index::records::Horizons;
 use crate::library::{self, LibraryError};
+use crate::uploads;
 use crate::worker::chain;
 
 /// Starts the cron table; stopped by `shutdown` on what is returned.
@@ -39,7 +40,7 @@ pub async fn start(app: Shared) -> Result<JobScheduler, JobSchedulerError> {
 /// What is in the cron table.
 #[derive(Clone, Copy, Debug)]
 pub enum Task {
-    /// Clips whose time has come.
+    /// Clips and uploads whose time has come.
     Expiry,
     /// Expiry, orphans and old records.
     Sweep,
@@ -58,10 +59,7 @@ impl Task {
 pub async fn run(app: &App, task: Task) {
     let began = Instant::now();
     let result = match task {
-        Task::Expiry => library::expire(app).await.map(|gone| Tidied {
-            expired: gone.len(),
-            ..Tidied::default()
-        }),
+        Task::Expiry => expiry(app).await,
         Task::Sweep => sweep(app).await,
     };
     let ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
@@ -71,7 +69,7 @@ pub async fn run(app: &App, task: Task) {
         Ok(tidied) => {
             tracing::info!(task = task.name(), ms, ?tidied, "keeper ran");
             let data = serde_json::json!({
-                "expired": tidied.expired, "orphans": tidied.orphans, "history": tidied.history, "records": tidied.records,
+                "expired": tidied.expired, "uploads": tidied.uploads, "orphans": tidied.orphans, "history": tidied.history, "records": tidied.records,
             });
             if let Err(error) = app
                 .index
@@ -91,9 +89,21 @@ pub async fn run(app: &App, task: Task) {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Tidied {
     pub expired: usize,
+    pub uploads: usize,
     pub orphans: usize,
     pub history: usize,
     pub records: usize,
+}
+
+/// Both are tried, so that clips that cannot go do not keep uploads, nor the other way round.
+async fn expiry(app: &App) -> Result<Tidied, LibraryError> {
+    let clips = library::expire(app).await;
+    let uploads = uploads::expire(app).await;
+    Ok(Tidied {
+        expired: clips?.len(),
+        uploads: uploads?.len(),
+        ..Tidied::default()
+    })
 }
 
 /// Expiry, orphans and old records, once.
@@ -110,9 +120,9 @@ pub async fn sweep(app: &App) -> Result<Tidied, LibraryError> {
         idempotency: now.plus_millis(-i64::from(app.settings.limits.idempotency_hours) * 3_600_000),
     };
     Ok(Tidied {
-        expired: library::expire(app).await?.len(),
         orphans: library::remove_orphans(app).await?.len(),
         history: library::forget_history(app, now.minus_days(retention.history_days)).await?,
         records: app.index.forget(horizons).await?,
+        ..expiry(app).await?
     })
 }

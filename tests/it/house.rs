@@ -12,11 +12,12 @@ const FLOORS: [&[&str]; 6] = [
         "seconds",
         "secret",
         "timestamp",
+        "upload",
     ],
     &["config"],
     &["index", "media", "source", "store"],
     &["app", "cut"],
-    &["keeper", "library", "monitor", "worker"],
+    &["keeper", "library", "monitor", "uploads", "worker"],
     &["cli", "http", "serve"],
 ];
 
