@@ -20,6 +20,7 @@ mod pages;
 mod random;
 mod refusals;
 mod shutdown;
+mod uploads;
 mod withstand;
 
 mod support;

@@ -8,5 +8,6 @@ pub mod page;
 pub mod proof;
 pub mod service;
 pub mod tree;
+pub mod tus;
 pub mod visitor;
 pub mod wire;
