@@ -24,6 +24,7 @@ mod engine;
 mod serving;
 mod start;
 mod submit;
+mod uploads;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -49,7 +50,7 @@ struct Group {
     take: fn(&Ground, &mut Table) -> Outcome<()>,
 }
 
-const GROUPS: [Group; 8] = [
+const GROUPS: [Group; 9] = [
     Group {
         name: "binary",
         musts: start::BINARY,
@@ -69,6 +70,11 @@ const GROUPS: [Group; 8] = [
         name: "submissions",
         musts: submit::MUSTS,
         take: submit::take,
+    },
+    Group {
+        name: "uploads",
+        musts: uploads::MUSTS,
+        take: uploads::take,
     },
     Group {
         name: "cuts",
