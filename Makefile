@@ -19,7 +19,7 @@ TARGET := $(shell uname -m)-unknown-linux-gnu
 STATIC := RUSTFLAGS="-C target-feature=+crt-static"
 CARGO_DIR := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test torture build bench fuzz browser-test dist
+.PHONY: run test torture build bench fuzz upload-test browser-test dist
 
 run:
 	@deploy/needs.sh run
@@ -54,6 +54,7 @@ test:
 		set -x; \
 		cargo test --locked; \
 	fi
+	@if [ -e tests/tus/run.sh ]; then $(MAKE) --no-print-directory upload-test; fi
 	@if [ -e tests/browser/run.sh ]; then $(MAKE) --no-print-directory browser-test; fi
 
 CASES ?= 2000
@@ -64,6 +65,10 @@ torture:
 	@deploy/needs.sh test
 	@tests/python.sh ffmpeg imageio-ffmpeg==0.6.0 >/dev/null
 	MEME_MAKER_CASES=$(CASES) MEME_MAKER_SEED=$(SEED) cargo test --locked --test it random:: -- --nocapture --test-threads 2
+
+upload-test:
+	@deploy/needs.sh node
+	bash tests/tus/run.sh
 
 browser-test:
 	@deploy/needs.sh browser

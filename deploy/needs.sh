@@ -2,11 +2,11 @@
 # Installs what building, running or testing Meme Maker needs from Debian's or Ubuntu's own packages, and only what is
 # missing. The Rust toolchain is yours to choose; it is checked for and never installed.
 #
-#   deploy/needs.sh build | run | test | browser | python
+#   deploy/needs.sh build | run | test | node | browser | python
 set -euo pipefail
 
 usage() {
-    echo "Usage: deploy/needs.sh build | run | test | browser | python" >&2
+    echo "Usage: deploy/needs.sh build | run | test | node | browser | python" >&2
     exit 2
 }
 [ $# -eq 1 ] || usage
@@ -46,6 +46,11 @@ want_python() {
     fi
 }
 
+want_node() {
+    want nodejs "it runs the upload client and drives the browser" node
+    want npm "it fetches both" npm
+}
+
 want_rust() {
     if ! command -v cargo >/dev/null 2>&1; then
         echo "needs: cargo was not found. Install the Rust toolchain (see https://rustup.rs), open a new shell and try again." >&2
@@ -80,10 +85,12 @@ case $1 in
         want curl "the tests speak HTTP with a client that is not ours" curl
         want_python "the tests compare with independent readers"
         ;;
+    node)
+        want_node
+        ;;
     browser)
         want chromium "the pages are tested in a real browser" chromium chromium-browser google-chrome
-        want nodejs "it drives the browser" node
-        want npm "it fetches the browser driver" npm
+        want_node
         ;;
     python)
         want_python "tests and bench compare with programs written in it"

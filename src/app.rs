@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime};
 
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clip::ClipId;
 use crate::config::Settings;
@@ -20,6 +21,7 @@ use crate::index::records::CheckResult;
 use crate::index::{Index, IndexError};
 use crate::secret::Secret;
 use crate::source::page::Version;
+use crate::source::upload::UploadStore;
 use crate::store::LocalStore;
 use crate::store::previews::Previews;
 use crate::timestamp::Timestamp;
@@ -32,10 +34,12 @@ pub struct App {
     pub previews: Previews,
     /// What is done with sources that are only looked at.
     pub desk: desk::Desk,
+    pub uploads: UploadStore,
     pub tools: Tools,
     pub secret: Secret,
     pub bus: Bus,
     pub jobs: Jobs,
+    pub errands: Errands,
     /// What clips cost, as far as past ones told.
     pub costs: Mutex<Arc<Costs>>,
     /// Rung when there may be work in the queue.
@@ -165,6 +169,37 @@ impl Bus {
 impl Default for Bus {
     fn default() -> Self {
         Bus::new()
+    }
+}
+
+/// Work that a request begins and that goes on when the visitor has hung up. It runs on the service's own threads, which outlive those
+/// that answer HTTP, and the service waits for it before it ends.
+pub struct Errands {
+    tracker: TaskTracker,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Errands {
+    /// On the runtime that this is called in.
+    pub fn here() -> Errands {
+        Errands {
+            tracker: TaskTracker::new(),
+            runtime: tokio::runtime::Handle::current(),
+        }
+    }
+
+    /// Begins one.
+    pub fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.tracker.spawn_on(work, &self.runtime)
+    }
+
+    /// Waits until none is left.
+    pub async fn finish(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
     }
 }
 

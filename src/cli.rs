@@ -224,9 +224,14 @@ impl From<StartError> for Trouble {
 impl From<CutError> for Trouble {
     fn from(error: CutError) -> Trouble {
         let exit = match &error {
-            CutError::Source(SourceError::Refused(_) | SourceError::File(..)) => Exit::Source,
             CutError::Playlist(_) => Exit::BadInput,
             CutError::Fetch(_) | CutError::Page(_) => Exit::Source,
+            CutError::Source(
+                SourceError::Refused(_)
+                | SourceError::File(..)
+                | SourceError::UploadGone
+                | SourceError::Upload(_),
+            ) => Exit::Source,
             CutError::Media(error) => match error {
                 MediaError::Unsupported(_)
                 | MediaError::NoVideo

@@ -73,6 +73,9 @@ pub struct Limits {
     pub max_segments: usize,
     pub live_seconds: u32,
     pub body: Bytes,
+    pub upload_bytes: Bytes,
+    pub uploads_per_visitor: u32,
+    pub upload_bytes_per_visitor: Bytes,
     pub queue: u32,
     pub idempotency_hours: u32,
 }
@@ -139,6 +142,7 @@ pub struct Auth {
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
     pub hours: u32,
+    pub upload_hours: u32,
     pub history_days: u32,
     pub events_days: u32,
     pub health_checks_days: u32,
@@ -314,6 +318,11 @@ impl Settings {
             copy.server.base_url = url.into();
         }
         serde_json::to_string(&copy).unwrap_or_default()
+    }
+
+    /// The directory of uploads.
+    pub fn uploads_dir(&self) -> PathBuf {
+        self.server.data_dir.join("uploads")
     }
 
     fn or_in_data(&self, path: &Path, name: &str) -> PathBuf {
@@ -538,6 +547,9 @@ impl Default for Limits {
             max_segments: 20,
             live_seconds: 0,
             body: Bytes(64_000),
+            upload_bytes: Bytes(4_000_000_000),
+            uploads_per_visitor: 10,
+            upload_bytes_per_visitor: Bytes(8_000_000_000),
             queue: 200,
             idempotency_hours: 24,
         }
@@ -600,6 +612,7 @@ impl Default for Retention {
     fn default() -> Self {
         Retention {
             hours: 24,
+            upload_hours: 24,
             history_days: 30,
             events_days: 90,
             health_checks_days: 30,

@@ -22,7 +22,7 @@ use crate::source::fetch::{FetchError, Fetcher, Sink};
 use crate::source::gate::{Budget, Gate};
 use crate::source::page::{Chapter, Heat, PageError};
 use crate::source::playlist::{Ending, Part, PlaylistError, Presentation, Wish};
-use crate::source::{self, Opened, Place, SourceError};
+use crate::source::{self, Folders, Opened, Place, SourceError};
 use link::Found;
 use pieces::Reel;
 
@@ -30,6 +30,8 @@ use pieces::Reel;
 pub struct Tools {
     pub engine: Engine,
     pub gate: Gate,
+    /// The folder of uploads.
+    uploads: PathBuf,
     budget: Budget,
     pages: page::Reader,
     /// So much of what is still being broadcast may be cut from; none of it at zero.
@@ -137,6 +139,7 @@ impl Tools {
                 cut_deadline: Duration::from_secs(engine.cut_seconds),
             },
             gate,
+            uploads: settings.uploads_dir(),
             budget: Budget {
                 bytes: settings.egress.max_bytes.0,
                 deadline: Duration::from_secs(engine.probe_seconds + engine.fetch_seconds),
@@ -226,7 +229,17 @@ impl Tools {
     }
 
     fn open(&self, bench: &Bench<'_>, source: &Source) -> Result<Opened, SourceError> {
-        source::open(&self.gate, source, self.budget.clone(), bench.subject)
+        let folders = Folders {
+            uploads: &self.uploads,
+            work: bench.dir,
+        };
+        source::open(
+            &self.gate,
+            folders,
+            source,
+            self.budget.clone(),
+            bench.subject,
+        )
     }
 
     /// Finds out what a source is.

@@ -12,12 +12,14 @@ pub mod pages;
 pub mod source_json;
 pub mod sources;
 pub mod stream;
+pub mod uploads;
 pub mod visitor;
 
 use std::time::Instant;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, Route, guard, web};
@@ -76,6 +78,19 @@ pub const ROUTES: &[Entry] = &[
     api("GET", "/api/clips/{id}", || web::get().to(clips::show)),
     api("DELETE", "/api/clips/{id}", || {
         web::delete().to(clips::remove)
+    }),
+    api("OPTIONS", uploads::ROOT, || {
+        web::method(Method::OPTIONS).to(uploads::options)
+    }),
+    api("POST", uploads::ROOT, || web::post().to(uploads::create)),
+    api("HEAD", "/api/uploads/{id}", || {
+        web::head().to(uploads::show)
+    }),
+    api("PATCH", "/api/uploads/{id}", || {
+        web::patch().to(uploads::add)
+    }),
+    api("DELETE", "/api/uploads/{id}", || {
+        web::delete().to(uploads::remove)
     }),
     api("GET", "/api/files/clips/{id}/{name}", || {
         web::get().to(files::file)
@@ -151,8 +166,21 @@ pub async fn around(
     let id = request_id(&request);
     request.extensions_mut().insert(RequestId(id.clone()));
     ignore_odd_ranges(&mut request);
-    let (method, path) = (request.method().clone(), request.path().to_owned());
+    let of_upload = uploads::covers(request.path());
+    if of_upload && let Some(meant) = uploads::overridden(request.headers()) {
+        request.head_mut().method = meant;
+    }
+    // Whoever knows an upload's id may use the file: the log does not tell.
+    let path = if of_upload {
+        uploads::ROOT.to_owned()
+    } else {
+        request.path().to_owned()
+    };
+    let method = request.method().clone();
     let mut response = next.call(request).await?;
+    if of_upload {
+        uploads::mark(response.status(), response.headers_mut());
+    }
     let status = response.status().as_u16();
     let ms = began.elapsed().as_micros() as f64 / 1000.0;
     let framing = if path.starts_with("/embed/") {

@@ -7,6 +7,7 @@ pub mod events;
 pub mod queue;
 pub mod records;
 pub mod sources;
+pub mod uploads;
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -71,6 +72,8 @@ const MIGRATIONS: &[M<'static>] = &[
         .down(include_str!("index/schema/0002_records.down.sql")),
     M::up(include_str!("index/schema/0003_costs.up.sql"))
         .down(include_str!("index/schema/0003_costs.down.sql")),
+    M::up(include_str!("index/schema/0004_uploads.up.sql"))
+        .down(include_str!("index/schema/0004_uploads.down.sql")),
     M::up(include_str!("index/schema/0005_sources.up.sql"))
         .down(include_str!("index/schema/0005_sources.down.sql")),
 ];

@@ -10,6 +10,7 @@ use crate::app::{App, Shared};
 use crate::index::records::Horizons;
 use crate::library::{self, LibraryError};
 use crate::sources;
+use crate::uploads;
 use crate::worker::chain;
 
 /// Starts the cron table; stopped by `shutdown` on what is returned.
@@ -40,7 +41,7 @@ pub async fn start(app: Shared) -> Result<JobScheduler, JobSchedulerError> {
 /// What is in the cron table.
 #[derive(Clone, Copy, Debug)]
 pub enum Task {
-    /// Clips whose time has come.
+    /// Clips and uploads whose time has come.
     Expiry,
     /// Expiry, orphans and old records.
     Sweep,
@@ -70,7 +71,7 @@ pub async fn run(app: &App, task: Task) {
             tracing::info!(task = task.name(), ms, ?tidied, "keeper ran");
             let data = serde_json::json!({
                 "expired": tidied.expired, "orphans": tidied.orphans, "history": tidied.history, "records": tidied.records,
-                "sources": tidied.sources,
+                "uploads": tidied.uploads, "sources": tidied.sources,
             });
             if let Err(error) = app
                 .index
@@ -90,16 +91,22 @@ pub async fn run(app: &App, task: Task) {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Tidied {
     pub expired: usize,
+    pub uploads: usize,
     pub orphans: usize,
     pub history: usize,
     pub records: usize,
     pub sources: usize,
 }
 
+/// All are tried, so that what cannot go does not keep the others.
 async fn expiry(app: &App) -> Result<Tidied, LibraryError> {
+    let clips = library::expire(app).await;
+    let uploads = uploads::expire(app).await;
+    let sources = sources::forget(app).await;
     Ok(Tidied {
-        expired: library::expire(app).await?.len(),
-        sources: sources::forget(app).await?,
+        expired: clips?.len(),
+        uploads: uploads?.len(),
+        sources: sources?,
         ..Tidied::default()
     })
 }
@@ -118,10 +125,9 @@ pub async fn sweep(app: &App) -> Result<Tidied, LibraryError> {
         idempotency: now.plus_millis(-i64::from(app.settings.limits.idempotency_hours) * 3_600_000),
     };
     Ok(Tidied {
-        expired: library::expire(app).await?.len(),
         orphans: library::remove_orphans(app).await?.len(),
         history: library::forget_history(app, now.minus_days(retention.history_days)).await?,
         records: app.index.forget(horizons).await?,
-        sources: sources::forget(app).await?,
+        ..expiry(app).await?
     })
 }

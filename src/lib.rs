@@ -11,6 +11,7 @@ pub mod secret;
 pub mod sighting;
 pub mod timestamp;
 pub mod title;
+pub mod upload;
 
 // -- beside the stairs: the settings, which every floor above may read
 pub mod config;
@@ -31,6 +32,7 @@ pub mod library;
 pub mod monitor;
 pub mod sources;
 pub mod trail;
+pub mod uploads;
 pub mod worker;
 
 // -- top floor: faces

@@ -7,11 +7,12 @@ use crate::bytes::Bytes;
 use crate::clip::{Clip, ClipId, Failure, State};
 use crate::index::IndexError;
 use crate::index::clips::{Filter, Place};
-use crate::index::queue::{Submission, Submitted};
+use crate::index::queue::{Retried, Submission, Submitted};
 use crate::recipe::{Recipe, Source, name_of};
 use crate::source::gate::Refusal;
 use crate::sources;
 use crate::timestamp::Timestamp;
+use crate::upload::Upload;
 
 /// A clip with what only the running service knows of it.
 #[derive(Clone, Debug)]
@@ -39,6 +40,10 @@ pub enum LibraryError {
     QueueFull { waiting: u64, retry_after: u64 },
     #[error("this Idempotency-Key was used for another request")]
     KeyReused,
+    #[error("this upload is not here, or not any more")]
+    UploadGone,
+    #[error("this upload is not complete: {received} of {length} bytes are here")]
+    UploadIncomplete { received: u64, length: u64 },
     #[error("there is no such clip")]
     NotFound,
     #[error("this needs the clip's delete token")]
@@ -68,10 +73,17 @@ pub struct Wish {
 /// # Errors
 /// When the link is refused, the disk or the queue is too full, or the key was used for another wish.
 pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
-    if let Source::Url(url) = &wish.recipe.source {
-        app.tools.gate.judge(url, None)?;
-    }
     let recipe = &wish.recipe;
+    // Whether it may be used is judged by the index, in one transaction with the clip.
+    let upload = match &recipe.source {
+        Source::Url(url) => {
+            app.tools.gate.judge(url, None)?;
+            None
+        }
+        Source::Upload(id) => app.index.upload(*id).await?,
+        Source::File(_) => None,
+    };
+    let title = title(app, recipe, upload.as_ref()).await?;
     let length = recipe.length().as_f64();
     let estimate = app
         .costs()
@@ -84,7 +96,7 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
     let id = ClipId(uuid::Uuid::now_v7());
     let submission = Submission {
         id,
-        title: title(app, &wish.recipe).await?,
+        title,
         recipe: wish.recipe,
         visitor: wish.visitor,
         estimate,
@@ -103,6 +115,14 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
         }
         Submitted::Known(clip) => view(app, clip.id).await,
         Submitted::KeyReused => Err(LibraryError::KeyReused),
+        Submitted::UploadGone => Err(LibraryError::UploadGone),
+        Submitted::UploadIncomplete => {
+            let upload = upload.ok_or(LibraryError::UploadGone)?;
+            Err(LibraryError::UploadIncomplete {
+                received: upload.received,
+                length: upload.length,
+            })
+        }
         Submitted::QueueFull(waiting) => {
             metrics::counter!("meme_maker_refusals_total", "code" => "queue_full").increment(1);
             Err(LibraryError::QueueFull {
@@ -114,22 +134,47 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
 }
 
 /// The title given, else what the source was called when somebody looked at it, else its name.
-async fn title(app: &App, recipe: &Recipe) -> Result<String, LibraryError> {
+async fn title(
+    app: &App,
+    recipe: &Recipe,
+    upload: Option<&Upload>,
+) -> Result<String, LibraryError> {
     if recipe.title.is_some() {
         return Ok(recipe.title_or_default());
     }
     let seen = app.index.known_title(recipe.source.clone()).await?;
-    Ok(seen.unwrap_or_else(|| name_of(&recipe.source)))
+    let named = || upload.map_or_else(|| name_of(&recipe.source), |upload| upload.metadata.title());
+    Ok(seen.unwrap_or_else(named))
 }
+
+/// Room for the rest of an upload is kept so long after its last byte, in milliseconds: who promises gigabytes and sends none must not
+/// keep others out for a day.
+pub const UPLOAD_PROMISE: i64 = 3_600_000;
 
 /// Refuses what does not fit beside everything that is promised already; `own` of the promised bytes are the asker's.
 ///
 /// # Errors
 /// `DiskLow` with the figures.
 pub async fn make_sure_of_room(app: &App, needed: u64, own: u64) -> Result<(), LibraryError> {
+    let available = app.reading().disk_available;
+    make_sure_of_room_in(app, available, needed, own).await
+}
+
+/// The same, when somebody knows better than the last reading how much is free.
+///
+/// # Errors
+/// `DiskLow` with the figures.
+pub async fn make_sure_of_room_in(
+    app: &App,
+    available: u64,
+    needed: u64,
+    own: u64,
+) -> Result<(), LibraryError> {
     let floor = app.settings.monitor.floor;
-    let reserved = app.index.load().await?.reserved.saturating_sub(own);
-    let mut available = app.reading().disk_available.saturating_sub(reserved);
+    let horizon = app.now().plus_millis(-UPLOAD_PROMISE);
+    let to_come = app.index.bytes_to_come(horizon).await?;
+    let reserved = app.index.load().await?.reserved.saturating_add(to_come);
+    let mut available = available.saturating_sub(reserved.saturating_sub(own));
     let wanted = floor.0.saturating_add(needed);
     if available < wanted {
         // What can be made again goes before anybody is turned away.
@@ -233,11 +278,17 @@ pub async fn cancel(app: &App, id: ClipId) -> Result<View, LibraryError> {
 /// Runs a recipe again that failed, was cancelled or has expired.
 ///
 /// # Errors
-/// When the clip is in another state.
+/// When the clip is in another state, or the upload it was made from is gone.
 pub async fn retry(app: &App, id: ClipId) -> Result<View, LibraryError> {
-    let queued = app.index.retry(app.now(), id).await?;
+    let retried = app.index.retry(app.now(), id).await?;
     let view = view(app, id).await?;
-    let seq = queued.ok_or(LibraryError::State(view.clip.state.as_str(), "made again"))?;
+    let seq = match retried {
+        Retried::Queued(seq) => seq,
+        Retried::UploadGone => return Err(LibraryError::UploadGone),
+        Retried::No => {
+            return Err(LibraryError::State(view.clip.state.as_str(), "made again"));
+        }
+    };
     app.bus.tell(id, What::State(seq));
     app.work.notify_waiters();
     Ok(view)

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::seconds::Seconds;
+use crate::title;
+use crate::upload::UploadId;
 
 pub use parse::{Inquiry, Limits, RecipeError, Rule, name_of, parse_source_url};
 
@@ -35,6 +37,8 @@ pub struct Recipe {
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     Url(Url),
+    /// A file that a visitor uploaded.
+    Upload(UploadId),
     /// A path on this machine: command line only.
     File(PathBuf),
 }
@@ -93,39 +97,33 @@ impl Recipe {
         }
     }
 
-    /// The title given, or one made from the source's last path segment.
+    /// The title given, or one made from the source's last path segment. An upload's name is in the index.
     pub fn title_or_default(&self) -> String {
         if let Some(title) = &self.title {
             return title.clone();
         }
-        let last = match &self.source {
-            Source::Url(url) => url
-                .path_segments()
-                .and_then(|mut segments| segments.next_back())
-                .map(|segment| {
-                    percent_encoding::percent_decode_str(segment)
-                        .decode_utf8_lossy()
-                        .into_owned()
-                })
-                .unwrap_or_default(),
-            Source::File(path) => path
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default(),
-        };
-        let stem = match last.rsplit_once('.') {
-            Some((stem, _)) if !stem.is_empty() => stem,
-            _ => last.as_str(),
-        };
-        let stem: String = stem
-            .chars()
-            .filter(|letter| !letter.is_control())
-            .take(parse::TITLE_CHARS)
-            .collect();
-        if stem.trim().is_empty() {
-            "clip".to_owned()
-        } else {
-            stem.trim().to_owned()
+        match &self.source {
+            Source::Url(url) => {
+                let last = url
+                    .path_segments()
+                    .and_then(|mut segments| segments.next_back())
+                    .unwrap_or_default();
+                title::of_name(&percent_encoding::percent_decode_str(last).decode_utf8_lossy())
+            }
+            Source::Upload(_) => title::of_name(""),
+            Source::File(path) => path.file_name().map_or_else(
+                || title::of_name(""),
+                |name| title::of_name(&name.to_string_lossy()),
+            ),
         }
+    }
+
+    /// The recipe as anybody may see it: whoever knows an upload's id may use the file, so the id is left out.
+    pub fn public(&self) -> serde_json::Value {
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        if let (Source::Upload(_), Some(fields)) = (&self.source, value.as_object_mut()) {
+            fields.remove("upload");
+        }
+        value
     }
 }

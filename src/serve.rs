@@ -12,15 +12,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::desk::{Desk, Lane};
-use crate::app::{App, Bus, Jobs, Reading, Shared, load_secret};
+use crate::app::{App, Bus, Errands, Jobs, Reading, Shared, load_secret};
 use crate::config::Settings;
 use crate::cost::Costs;
 use crate::cut::Tools;
 use crate::index::{Index, IndexError};
 use crate::source::gate::{Gate, Policy, PolicyError};
+use crate::source::upload::UploadStore;
 use crate::store::LocalStore;
 use crate::store::previews::Previews;
-use crate::{http, keeper, library, monitor, sources, trail, worker};
+use crate::{http, keeper, library, monitor, sources, trail, uploads, worker};
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +78,8 @@ pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
     let storage = settings.storage_dir();
     let store = LocalStore::open(&storage, &data).map_err(in_folder(&storage))?;
     let previews = Previews::open(&data).map_err(in_folder(&data))?;
+    let folder = settings.uploads_dir();
+    let uploads = UploadStore::open(folder.clone()).map_err(in_folder(&folder))?;
     let index = Index::open(&data.join("index.db"), settings.index.readers)?;
     let secret_file = settings.secret_file();
     let secret = load_secret(&secret_file).map_err(in_folder(&secret_file))?;
@@ -88,6 +91,8 @@ pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
         store,
         previews,
         desk: Desk::new(&settings.sources),
+        uploads,
+        errands: Errands::here(),
         tools,
         secret,
         settings,
@@ -127,6 +132,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     let app = open(settings).await?;
     library::reconcile(&app).await?;
     sources::reconcile(&app).await?;
+    uploads::reconcile(&app).await?;
     monitor::observe(&app).await;
 
     let listener =
@@ -182,6 +188,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     app.jobs.interrupt_all();
     joined(&mut workers).await;
     let _ = closing.await;
+    app.errands.finish().await;
     let _ = scheduler.shutdown().await;
     let _ = watcher.await;
     if let Some(writer) = writer {
@@ -232,12 +239,12 @@ fn serve(
 }
 
 fn figures() -> Result<PrometheusHandle, StartError> {
+    use metrics::Unit;
     let recorder = PrometheusBuilder::new()
         .set_buckets(&[
             0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0,
         ])?
         .install_recorder()?;
-    use metrics::Unit;
     metrics::describe_counter!(
         "meme_maker_clips_submitted_total",
         "Clips taken into the queue."
@@ -249,6 +256,21 @@ fn figures() -> Result<PrometheusHandle, StartError> {
     metrics::describe_counter!(
         "meme_maker_clips_expired_total",
         "Clips removed because their time had come."
+    );
+    metrics::describe_counter!("meme_maker_uploads_created_total", "Uploads begun.");
+    metrics::describe_counter!("meme_maker_uploads_finished_total", "Uploads complete.");
+    metrics::describe_counter!(
+        "meme_maker_uploads_expired_total",
+        "Uploads removed because their time had come."
+    );
+    metrics::describe_counter!(
+        "meme_maker_upload_bytes_total",
+        Unit::Bytes,
+        "Bytes of uploads written to the disk."
+    );
+    metrics::describe_counter!(
+        "meme_maker_upload_refusals_total",
+        "Requests to upload refused, by code."
     );
     metrics::describe_counter!(
         "meme_maker_refusals_total",

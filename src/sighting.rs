@@ -56,7 +56,7 @@ impl Seen {
     pub fn link(&self) -> Option<&Url> {
         match &self.source {
             Source::Url(url) => Some(url),
-            Source::File(_) => None,
+            Source::Upload(_) | Source::File(_) => None,
         }
     }
 }

@@ -8,8 +8,9 @@ pub mod playlist;
 pub mod relay;
 pub mod sniff;
 pub mod spool;
+pub mod upload;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use url::Url;
 
@@ -40,6 +41,10 @@ pub enum SourceError {
     Refused(#[from] Refusal),
     #[error("the file {0} cannot be read")]
     File(PathBuf, #[source] std::io::Error),
+    #[error("the upload that this clip is made from is not here any more")]
+    UploadGone,
+    #[error("the upload that this clip is made from cannot be read")]
+    Upload(#[source] std::io::Error),
 }
 
 impl SourceError {
@@ -48,6 +53,8 @@ impl SourceError {
         match self {
             SourceError::Refused(refusal) => refusal.code(),
             SourceError::File(..) => "source_unreachable",
+            SourceError::UploadGone => "upload_gone",
+            SourceError::Upload(_) => "io",
         }
     }
 
@@ -56,6 +63,8 @@ impl SourceError {
         match self {
             SourceError::Refused(refusal) => refusal_hint(refusal),
             SourceError::File(..) => "Check the path and its permissions.",
+            SourceError::UploadGone => "Upload the file again and make a new clip from it.",
+            SourceError::Upload(_) => "Try again; the operator finds the cause in the log.",
         }
     }
 }
@@ -97,6 +106,15 @@ impl Opened {
     }
 }
 
+/// Where things are that opening a source needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Folders<'a> {
+    /// Of all uploads.
+    pub uploads: &'a Path,
+    /// In which the job works.
+    pub work: &'a Path,
+}
+
 /// Opens a source. A link is judged as far as it can be without resolving its name; the gate judges the rest on the way. `subject` is
 /// whom refusals are about.
 ///
@@ -104,11 +122,28 @@ impl Opened {
 /// When the policy refuses the link or the file is not there.
 pub fn open(
     gate: &Gate,
+    folders: Folders<'_>,
     source: &Source,
     budget: Budget,
     subject: Option<&str>,
 ) -> Result<Opened, SourceError> {
     match source {
+        Source::Upload(id) => {
+            // By a name of the job's own: a sidecar may see no other folder, and what it says about the file ends in the log.
+            let path = folders.work.join("upload");
+            match std::fs::hard_link(upload::file_of(folders.uploads, *id), &path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    return Err(SourceError::UploadGone);
+                }
+                // It was opened for this job before.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                linked => linked.map_err(SourceError::Upload)?,
+            }
+            Ok(Opened {
+                place: Place::File(path),
+                lease: None,
+            })
+        }
         Source::File(path) => {
             let path = std::fs::canonicalize(path)
                 .map_err(|error| SourceError::File(path.clone(), error))?;
@@ -118,17 +153,28 @@ pub fn open(
                 lease: None,
             })
         }
-        Source::Url(url) => {
-            gate.judge(url, subject)?;
-            let lease = gate.lease_for(url, budget, subject);
-            let place = Place::Link {
-                url: url.clone(),
-                proxy: lease.proxy_url(),
-            };
-            Ok(Opened {
-                place,
-                lease: Some(lease),
-            })
-        }
+        Source::Url(url) => open_link(gate, url, budget, subject),
     }
+}
+
+/// Opens a link, as [`open`] does.
+///
+/// # Errors
+/// When the policy refuses it.
+pub fn open_link(
+    gate: &Gate,
+    url: &Url,
+    budget: Budget,
+    subject: Option<&str>,
+) -> Result<Opened, SourceError> {
+    gate.judge(url, subject)?;
+    let lease = gate.lease_for(url, budget, subject);
+    let place = Place::Link {
+        url: url.clone(),
+        proxy: lease.proxy_url(),
+    };
+    Ok(Opened {
+        place,
+        lease: Some(lease),
+    })
 }

@@ -34,6 +34,21 @@ pub fn clean(text: &str) -> Option<String> {
     (!title.is_empty()).then(|| title.to_owned())
 }
 
+/// A title made from a file's name, whatever system it comes from: no folders, no extension. Never empty.
+pub fn of_name(name: &str) -> String {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let shown = clean(last).unwrap_or_default();
+    let stem = match shown.rsplit_once('.') {
+        Some((stem, _)) if !stem.trim().is_empty() => stem.trim(),
+        _ => shown.as_str(),
+    };
+    if stem.is_empty() {
+        "clip".to_owned()
+    } else {
+        stem.to_owned()
+    }
+}
+
 /// Marks of direction (Unicode Standard Annex 9), of zero width, and what no text consists of. The joiners U+200C and U+200D stay:
 /// Persian, Devanagari and emoji are written with them.
 const fn is_unseen(letter: char) -> bool {
@@ -106,5 +121,35 @@ mod tests {
                 .collect();
             assert_eq!(title, whole.concat());
         }
+    }
+
+    #[test]
+    fn a_title_is_what_a_person_would_call_the_file() {
+        for (name, title) in [
+            ("holiday.mp4", "holiday"),
+            ("a.b.mp4", "a.b"),
+            ("no extension", "no extension"),
+            ("..\\..\\x.mp4", "x"),
+            ("../../etc/passwd", "passwd"),
+            ("C:\\Users\\me\\x.mp4", "x"),
+            ("", "clip"),
+            ("/", "clip"),
+            ("  .mp4", ".mp4"),
+            (".htaccess", ".htaccess"),
+            ("-rf.mp4", "-rf"),
+            ("x\r\nSet-Cookie: a=b.mp4", "x Set-Cookie: a=b"),
+            ("x\"; filename=y.html", "x\"; filename=y"),
+            ("\u{202e}4pm.exe", "4pm"),
+            ("e\u{301}t\u{e9}.mp4", "\u{e9}t\u{e9}"),
+            ("\u{1f600}.mp4", "\u{1f600}"),
+            ("%2e%2e%2fx.mp4", "%2e%2e%2fx"),
+            ("$(id).mp4", "$(id)"),
+            ("a\u{0}b\u{7f}c.mp4", "a b c"),
+            ("\u{200b}\u{feff}", "clip"),
+            ("می\u{200c}خواهم.mp4", "می\u{200c}خواهم"),
+        ] {
+            assert_eq!(of_name(name), title, "{name:?}");
+        }
+        assert_eq!(of_name(&"字".repeat(900)).chars().count(), MOST);
     }
 }

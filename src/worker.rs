@@ -180,14 +180,17 @@ async fn expect(
     Ok(app.index.set_estimate(clip.id, estimate).await?)
 }
 
-/// Bytes on the disk in a work folder; holes in sparse files take none.
+/// Bytes on the disk in a work folder; holes in sparse files take none, and what is linked from elsewhere is not the job's.
 async fn footprint(dir: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let dir = dir.to_owned();
     let counted = blocking(move || {
         let mut bytes = 0;
         for entry in std::fs::read_dir(dir)? {
-            bytes += entry?.metadata()?.blocks() * 512;
+            let meta = entry?.metadata()?;
+            if meta.nlink() == 1 {
+                bytes += meta.blocks() * 512;
+            }
         }
         Ok(bytes)
     });

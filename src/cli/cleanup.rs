@@ -8,6 +8,7 @@ use crate::config::Flags;
 use crate::keeper;
 use crate::library::{self, LibraryError, Removal};
 use crate::serve::{self, StartError};
+use crate::uploads;
 
 /// Flags of `cleanup`.
 #[derive(Debug, clap::Args)]
@@ -34,23 +35,24 @@ pub(super) fn run(cleanup: Cleanup) -> Result<Exit, Trouble> {
         let found = async {
             let mut found = library::due(&app).await?;
             found.extend(library::orphans(&app).await?);
-            Ok::<_, LibraryError>(found)
+            Ok::<_, LibraryError>((found, uploads::due(&app).await?))
         };
-        let found = found.await.map_err(StartError::from)?;
+        let (found, expired) = found.await.map_err(StartError::from)?;
         let verb = if cleanup.dry_run {
             "would remove"
         } else {
             "removing"
         };
-        for removal in &found {
+        for removal in found.iter().chain(&expired) {
             print(&line(verb, removal));
         }
-        let bytes = Bytes(found.iter().map(|removal| removal.bytes).sum());
-        print(&format!(
-            "{} {}, {bytes}.",
-            found.len(),
-            if found.len() == 1 { "clip" } else { "clips" }
-        ));
+        let all = found.iter().chain(&expired);
+        let bytes = Bytes(all.map(|removal| removal.bytes).sum());
+        let mut counts = counted(found.len(), "clip");
+        if !expired.is_empty() {
+            counts = format!("{counts} and {}", counted(expired.len(), "upload"));
+        }
+        print(&format!("{counts}, {bytes}."));
         if !cleanup.dry_run {
             keeper::sweep(&app).await.map_err(StartError::from)?;
         }
@@ -60,10 +62,14 @@ pub(super) fn run(cleanup: Cleanup) -> Result<Exit, Trouble> {
     })?
 }
 
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 fn line(verb: &str, removal: &Removal) -> String {
-    let id = removal.clip.map(|id| id.to_string()).unwrap_or_default();
+    let id = removal.clip.map(|id| format!("{id} ")).unwrap_or_default();
     format!(
-        "{verb} {id} {} ({}): {}",
+        "{verb} {id}{} ({}): {}",
         removal.title,
         Bytes(removal.bytes),
         removal.reason

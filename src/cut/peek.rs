@@ -23,7 +23,7 @@ use crate::source::gate::Budget;
 use crate::source::playlist::Wish;
 use crate::source::relay::{Relay, RelayError, Wanted};
 use crate::source::spool::Spool;
-use crate::source::{self, Opened, Place};
+use crate::source::{self, Opened, Place, SourceError, upload};
 
 /// What previews are made from.
 #[derive(Clone, Debug)]
@@ -52,13 +52,19 @@ impl Tools {
     /// # Errors
     /// When it should be there and is not.
     pub fn local(&self, source: &Source) -> Result<Option<PathBuf>, CutError> {
-        if let Source::Url(_) = source {
-            return Ok(None);
-        }
-        match source::open(&self.gate, source, self.budget.clone(), None)?.place {
-            Place::File(path) => Ok(Some(path)),
-            Place::Link { .. } => Ok(None),
-        }
+        let path = match source {
+            Source::Url(_) => return Ok(None),
+            Source::Upload(id) => {
+                let path = upload::file_of(&self.uploads, *id);
+                if !path.exists() {
+                    return Err(SourceError::UploadGone.into());
+                }
+                path
+            }
+            Source::File(path) => std::fs::canonicalize(path)
+                .map_err(|error| SourceError::File(path.clone(), error))?,
+        };
+        Ok(Some(path))
     }
 
     /// A range of a link, on its way to a browser.
@@ -71,7 +77,10 @@ impl Tools {
             connections: STREAM_CONNECTIONS,
             ..self.budget.clone()
         };
-        let opened = source::open(&self.gate, source, budget, None)?;
+        let Source::Url(url) = source else {
+            return Err(RelayError::Lies);
+        };
+        let opened = source::open_link(&self.gate, url, budget, None)?;
         Relay::open(opened, wanted).await
     }
 
@@ -89,7 +98,10 @@ impl Tools {
             bytes: most.saturating_add(1 << 16),
             ..self.budget.clone()
         };
-        let opened = source::open(&self.gate, source, budget, None)?;
+        let Source::Url(url) = source else {
+            return Err(MediaError::Unsupported(None).into());
+        };
+        let opened = source::open_link(&self.gate, url, budget, bench.subject)?;
         let path = bench.dir.join("copy");
         let work = async {
             let mut relay = Relay::open(opened, Wanted::All).await.map_err(reading)?;

@@ -8,6 +8,7 @@ use crate::media::{Bench, Input, MediaError};
 use crate::recipe::{Source, name_of};
 use crate::seconds::Seconds;
 use crate::sighting::{self, MOST_KEYFRAMES, Sighting, Sound};
+use crate::source::Place;
 use crate::title;
 
 /// A file of this size is read to its end in a moment.
@@ -27,7 +28,12 @@ impl Tools {
             .await
             .map_err(MediaError::from)?
             .len();
-        let input = Input::File(path);
+        // Under the job's own name for it, which is the only one that sidecars may know.
+        let opened = self.open(bench, source)?;
+        let input = match &opened.place {
+            Place::File(path) => Input::File(path.clone()),
+            Place::Link { .. } => Input::File(path),
+        };
         let mut looked = window::look(bench, &input).await?;
         // Reading all of a large file to find them is not done in a moment.
         if size <= SMALL {

@@ -26,7 +26,7 @@ pub struct ClipJson {
     /// What it is expected to take; guessed at first, told by its plan later.
     pub estimate: Estimate,
     pub title: String,
-    /// What was asked; can be posted again as it is.
+    /// What was asked; can be posted again as it is, unless it was made from an upload: only the answer to `POST /api/clips` names that.
     #[schema(value_type = Object)]
     pub recipe: serde_json::Value,
     pub result: Option<Outcome>,
@@ -93,7 +93,7 @@ impl ClipJson {
             eta_seconds: view.eta_seconds,
             estimate: clip.estimate,
             title: clip.title.clone(),
-            recipe: serde_json::to_value(&clip.recipe).unwrap_or_default(),
+            recipe: clip.recipe.public(),
             result: clip.outcome.clone(),
             urls: Urls::new(clip, base_url),
             created_at: clip.created_at,

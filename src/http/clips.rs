@@ -49,8 +49,10 @@ pub struct ListQuery {
     reason = "read by the OpenAPI document only; the recipe's own parser gives better errors"
 )]
 pub struct RecipeBody {
-    /// http or https.
-    url: String,
+    /// http or https; this or `upload`.
+    url: Option<String>,
+    /// The id of a complete upload; this or `url`.
+    upload: Option<String>,
     /// Seconds or clock time (`83.5`, `1:23.5`, `1:02:03`); together with `end_time`, or use `segments`.
     #[schema(value_type = Option<Time>)]
     start_time: Option<Time>,
@@ -122,6 +124,8 @@ pub async fn submit(
     };
     let mut answer = ClipJson::new(&view, &app.settings.server.base_url);
     answer.delete_token = Some(app.secret.delete_token(id));
+    // Whoever asked knows the upload's id already.
+    answer.recipe = serde_json::to_value(&view.clip.recipe).unwrap_or_default();
     let status = if wait.is_some() && view.clip.state.is_settled() {
         StatusCode::OK
     } else {

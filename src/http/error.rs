@@ -55,6 +55,8 @@ pub const CODES: &[(&str, u16)] = &[
     ("json_invalid", 400),
     ("json_unknown_field", 400),
     ("field_type", 400),
+    ("source_missing", 400),
+    ("source_conflict", 400),
     ("url_missing", 400),
     ("url_invalid", 400),
     ("url_too_long", 400),
@@ -63,6 +65,24 @@ pub const CODES: &[(&str, u16)] = &[
     ("url_port", 400),
     ("url_blocked", 403),
     ("url_downgrade", 0),
+    ("upload_invalid", 400),
+    ("upload_incomplete", 409),
+    ("upload_gone", 410),
+    ("upload_multipart", 400),
+    ("upload_version", 412),
+    ("upload_length", 400),
+    ("upload_metadata", 400),
+    ("upload_offset", 400),
+    ("upload_checksum", 400),
+    ("upload_too_large", 413),
+    ("upload_past_length", 413),
+    ("upload_offset_mismatch", 409),
+    ("upload_checksum_mismatch", 460),
+    ("upload_locked", 423),
+    ("upload_needed", 409),
+    ("upload_stalled", 408),
+    ("uploads_too_many", 429),
+    ("uploads_too_large", 429),
     ("time_missing", 400),
     ("time_invalid", 400),
     ("time_order", 400),
@@ -102,6 +122,7 @@ pub const CODES: &[(&str, u16)] = &[
     ("preview_pending", 503),
     ("unavailable", 503),
     ("disk_low", 507),
+    ("disk_full", 507),
     ("internal", 500),
     ("source_unsupported", 422),
     ("source_no_video", 422),
@@ -135,7 +156,6 @@ pub const CODES: &[(&str, u16)] = &[
     ("cut_timeout", 0),
     ("interrupted", 0),
     ("program_missing", 0),
-    ("disk_full", 0),
     ("io", 0),
     ("storage", 0),
 ];
@@ -182,7 +202,7 @@ impl Problem {
         }
         response.json(ProblemBody {
             kind: "about:blank",
-            title: self.status.canonical_reason().unwrap_or("Error"),
+            title: title(self.status),
             status: self.status.as_u16(),
             detail: self.detail.clone(),
             code: self.code,
@@ -190,6 +210,15 @@ impl Problem {
             hint: self.hint.clone(),
             request_id,
         })
+    }
+}
+
+/// The status in words; 460 is one of tus alone.
+fn title(status: StatusCode) -> &'static str {
+    match status.canonical_reason() {
+        Some(reason) => reason,
+        None if status.as_u16() == 460 => "Checksum Mismatch",
+        None => "Error",
     }
 }
 
@@ -296,7 +325,7 @@ impl From<LibraryError> for Problem {
                     StatusCode::INSUFFICIENT_STORAGE,
                     "disk_low",
                     detail,
-                    "Try again later or choose a shorter clip; the operator can free space.",
+                    "Try again later, or choose a shorter clip or a smaller file; the operator can free space.",
                 )
             },
             LibraryError::QueueFull { retry_after, .. } => Problem {
@@ -314,6 +343,14 @@ impl From<LibraryError> for Problem {
                 detail,
                 "Use a new key for a new request.",
             ),
+            LibraryError::UploadGone => upload_gone().at("upload"),
+            LibraryError::UploadIncomplete { .. } => Problem::new(
+                StatusCode::CONFLICT,
+                "upload_incomplete",
+                detail,
+                "Send the rest with PATCH first, then try again.",
+            )
+            .at("upload"),
             LibraryError::NotFound => not_found(),
             LibraryError::TokenMissing => Problem::new(
                 StatusCode::UNAUTHORIZED,
@@ -409,6 +446,16 @@ fn of_source(code: &str, detail: String, hint: &str) -> Problem {
         }
         _ => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail, hint),
     }
+}
+
+/// What was uploaded is not there any more.
+pub fn upload_gone() -> Problem {
+    Problem::new(
+        StatusCode::GONE,
+        "upload_gone",
+        "This upload is not here, or not any more.",
+        "Upload the file again; uploads are kept for a while and then removed.",
+    )
 }
 
 /// There is nothing at this address.

@@ -157,7 +157,7 @@ fn gone(clip: Option<&Clip>) -> Result<HttpResponse, Problem> {
     let segment = clip.map(|clip| clip.recipe.span());
     let source_url = match clip.map(|clip| &clip.recipe.source) {
         Some(Source::Url(url)) => url.to_string(),
-        Some(Source::File(_)) | None => String::new(),
+        Some(Source::Upload(_) | Source::File(_)) | None => String::new(),
     };
     let page = GonePage {
         heading: if clip.is_some() {

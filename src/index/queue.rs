@@ -4,10 +4,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::clips::{COLUMNS, Place, clip_of, find, json, parse_id, place};
 use super::events::{self, Entry, Kind};
+use super::uploads::{self, Readiness};
 use super::{Index, IndexError};
 use crate::clip::{Clip, ClipId, Failure, Outcome, State};
 use crate::cost::Estimate;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Source};
 use crate::timestamp::Timestamp;
 
 /// A new clip on its way into the queue.
@@ -33,6 +34,21 @@ pub enum Submitted {
     KeyReused,
     /// So many wait already.
     QueueFull(u64),
+    /// The upload it is to be made from has bytes to come.
+    UploadIncomplete,
+    /// There is no such upload.
+    UploadGone,
+}
+
+/// What became of a wish to make a clip again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retried {
+    /// It is queued; the number of the event.
+    Queued(i64),
+    /// The upload it was made from is gone.
+    UploadGone,
+    /// It is in a state in which this cannot be done, or gone.
+    No,
 }
 
 /// Work in the queue and in hand.
@@ -179,21 +195,32 @@ impl Index {
         .await
     }
 
-    /// Queues a clip again that has failed, was cancelled or has expired; `None` when it is in another state or gone.
+    /// Queues a clip again that has failed, was cancelled or has expired.
     ///
     /// # Errors
     /// When the index does not do it.
-    pub async fn retry(&self, now: Timestamp, id: ClipId) -> Result<Option<i64>, IndexError> {
+    pub async fn retry(&self, now: Timestamp, id: ClipId) -> Result<Retried, IndexError> {
         self.write(move |connection| {
+            let mut upload = connection.prepare_cached(
+                "SELECT upload FROM clips WHERE id = ?1 AND state IN ('failed', 'cancelled', 'expired')",
+            )?;
+            let upload: Option<Option<String>> =
+                upload.query_row([id.to_string()], |row| row.get(0)).optional()?;
+            if let Some(Some(upload)) = upload {
+                match uploads::take(connection, now, &upload)? {
+                    Readiness::Complete => {}
+                    Readiness::Incomplete | Readiness::Gone => return Ok(Retried::UploadGone),
+                }
+            }
             let mut update = connection.prepare_cached(
                 "UPDATE clips SET state = 'queued', failure = NULL, outcome = NULL, file_name = NULL, finished_at = NULL,
                      expires_at = NULL, attempts = 0, queued_at = ?2
                  WHERE id = ?1 AND state IN ('failed', 'cancelled', 'expired')",
             )?;
             if update.execute(params![id.to_string(), now.0])? == 0 {
-                return Ok(None);
+                return Ok(Retried::No);
             }
-            events::about_clip(connection, now, Kind::Requeued, &id.to_string()).map(Some)
+            events::about_clip(connection, now, Kind::Requeued, &id.to_string()).map(Retried::Queued)
         })
         .await
     }
@@ -311,10 +338,22 @@ fn submit(
     if waiting >= u64::from(queue_limit) {
         return Ok(Submitted::QueueFull(waiting));
     }
+    let upload = match &submission.recipe.source {
+        Source::Upload(id) => Some(id.to_string()),
+        Source::Url(_) | Source::File(_) => None,
+    };
+    if let Some(upload) = &upload {
+        // In this transaction, so that no upload expires between being looked at and being needed.
+        match uploads::take(connection, now, upload)? {
+            Readiness::Complete => {}
+            Readiness::Incomplete => return Ok(Submitted::UploadIncomplete),
+            Readiness::Gone => return Ok(Submitted::UploadGone),
+        }
+    }
     let id = submission.id.to_string();
     let mut insert = connection.prepare_cached(&format!(
-        "INSERT INTO clips (id, state, title, recipe, visitor, estimate, estimate_seconds, created_at, queued_at)
-         VALUES (?1, 'queued', ?2, ?3, ?4, ?5, ?6, ?7, ?7) RETURNING {COLUMNS}"
+        "INSERT INTO clips (id, state, title, recipe, visitor, estimate, estimate_seconds, created_at, queued_at, upload)
+         VALUES (?1, 'queued', ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8) RETURNING {COLUMNS}"
     ))?;
     let row = params![
         id,
@@ -323,7 +362,8 @@ fn submit(
         submission.visitor,
         i64::try_from(submission.estimate.bytes).unwrap_or(i64::MAX),
         submission.estimate.seconds,
-        now.0
+        now.0,
+        upload
     ];
     let clip = insert.query_row(row, |row| Ok(clip_of(row)))??;
     let mut insert = connection.prepare_cached(

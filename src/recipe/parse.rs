@@ -7,6 +7,7 @@ use url::Url;
 
 use super::{Format, Mode, Recipe, SHORTEST, Segment, Source};
 use crate::seconds::Seconds;
+use crate::upload::UploadId;
 pub use inquiry::{Inquiry, name_of};
 
 /// The limits that the configuration sets.
@@ -34,6 +35,12 @@ pub enum Rule {
     UnknownField(String),
     #[error("this field must be {0}")]
     Type(&'static str),
+    #[error("neither a link nor an upload was given")]
+    SourceMissing,
+    #[error("give either url or upload")]
+    SourceConflict,
+    #[error("this is not the id of an upload")]
+    UploadInvalid,
     #[error("no link was given")]
     UrlMissing,
     #[error("this is not a link")]
@@ -78,8 +85,9 @@ pub enum Rule {
 
 const URL_CHARS: usize = 4096;
 pub(super) const TITLE_CHARS: usize = 300;
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 10] = [
     "url",
+    "upload",
     "start_time",
     "end_time",
     "segments",
@@ -97,6 +105,9 @@ impl Rule {
             Rule::Json => "json_invalid",
             Rule::UnknownField(_) => "json_unknown_field",
             Rule::Type(_) => "field_type",
+            Rule::SourceMissing => "source_missing",
+            Rule::SourceConflict => "source_conflict",
+            Rule::UploadInvalid => "upload_invalid",
             Rule::UrlMissing => "url_missing",
             Rule::UrlInvalid => "url_invalid",
             Rule::UrlTooLong => "url_too_long",
@@ -139,6 +150,14 @@ impl Rule {
                 }
             }
             Rule::Type(_) => "Look at /api/openapi.json for the shape of a recipe.".to_owned(),
+            Rule::SourceMissing => {
+                "Give url, the address of a video, or upload, the id of a file uploaded to /api/uploads."
+                    .to_owned()
+            }
+            Rule::SourceConflict => "Leave one of the two out.".to_owned(),
+            Rule::UploadInvalid => {
+                "Use the last part of the address that POST /api/uploads answered with.".to_owned()
+            }
             Rule::UrlMissing | Rule::UrlInvalid => {
                 "Paste the full address of a video, starting with https://.".to_owned()
             }
@@ -187,7 +206,7 @@ impl Recipe {
         if let Some(name) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
             return Err(Rule::UnknownField(name.clone()).at(name));
         }
-        let source = Source::Url(source_url(&fields)?);
+        let source = source(&fields)?;
         Recipe {
             source,
             segments: segments(&fields, limits)?,
@@ -280,9 +299,18 @@ fn text<'a>(
     }
 }
 
-fn source_url(fields: &Map<String, Value>) -> Result<Url, RecipeError> {
-    let text = text(fields, "url")?.ok_or_else(|| Rule::UrlMissing.at("url"))?;
-    parse_source_url(text).map_err(|rule| rule.at("url"))
+fn source(fields: &Map<String, Value>) -> Result<Source, RecipeError> {
+    match (text(fields, "url")?, text(fields, "upload")?) {
+        (None, None) => Err(Rule::SourceMissing.at("url")),
+        (Some(_), Some(_)) => Err(Rule::SourceConflict.at("upload")),
+        (Some(url), None) => parse_source_url(url)
+            .map(Source::Url)
+            .map_err(|rule| rule.at("url")),
+        (None, Some(id)) => id
+            .parse::<UploadId>()
+            .map(Source::Upload)
+            .map_err(|_| Rule::UploadInvalid.at("upload")),
+    }
 }
 
 fn time(value: Option<&Value>, word: &'static str, field: &str) -> Result<Seconds, RecipeError> {
@@ -475,7 +503,48 @@ mod tests {
             "field_type",
             "url",
         );
-        refused(r#"{"start_time":0,"end_time":5}"#, "url_missing", "url");
+        refused(r#"{"start_time":0,"end_time":5}"#, "source_missing", "url");
+    }
+
+    #[test]
+    fn a_recipe_has_one_source() {
+        let id = "5f0c1a52-7c3e-4d8a-9d0b-0123456789ab";
+        let with = |source: &str| format!(r#"{{{source},"start_time":0,"end_time":5}}"#);
+        let recipe = parse(&with(&format!(r#""upload":"{id}""#))).unwrap();
+        assert_eq!(recipe.source, Source::Upload(id.parse().unwrap()));
+        assert_eq!(recipe.title_or_default(), "clip");
+        let again = parse(&serde_json::to_string(&recipe).unwrap()).unwrap();
+        assert_eq!(again, recipe);
+        assert!(!recipe.public().to_string().contains(id));
+        refused(
+            &with(&format!(r#""url":"https://e.com/a","upload":"{id}""#)),
+            "source_conflict",
+            "upload",
+        );
+        refused(
+            &with(r#""url":null,"upload":null"#),
+            "source_missing",
+            "url",
+        );
+        for wrong in [
+            "",
+            "../../etc/passwd",
+            "x",
+            &id.to_uppercase(),
+            &id.replace('-', ""),
+        ] {
+            refused(
+                &with(&format!(r#""upload":"{wrong}""#)),
+                "upload_invalid",
+                "upload",
+            );
+        }
+        refused(&with(r#""upload":7"#), "field_type", "upload");
+        refused(
+            &with(&format!(r#""file":"{id}""#)),
+            "json_unknown_field",
+            "file",
+        );
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod serving;
 mod sources;
 mod start;
 mod submit;
+mod uploads;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -71,6 +72,11 @@ const GROUPS: &[Group] = &[
         name: "submissions",
         musts: submit::MUSTS,
         take: submit::take,
+    },
+    Group {
+        name: "uploads",
+        musts: uploads::MUSTS,
+        take: uploads::take,
     },
     Group {
         name: "cuts",

@@ -14,11 +14,14 @@ const FLOORS: [&[&str]; 6] = [
         "sighting",
         "timestamp",
         "title",
+        "upload",
     ],
     &["config"],
     &["index", "media", "source", "store"],
     &["app", "cut"],
-    &["keeper", "library", "monitor", "sources", "trail", "worker"],
+    &[
+        "keeper", "library", "monitor", "sources", "trail", "uploads", "worker",
+    ],
     &["cli", "http", "serve"],
 ];
 

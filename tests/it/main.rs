@@ -26,6 +26,7 @@ mod refusals;
 mod sandbox;
 mod shutdown;
 mod sources;
+mod uploads;
 mod video_pages;
 mod withstand;
 

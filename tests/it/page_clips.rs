@@ -49,7 +49,7 @@ fn same(service: &Service, clip: &Value, source: &Source, start: f64, end: f64) 
         let like = frames::psnr(&source.frames()[wanted[number]].luma, &frame.luma);
         assert!(like >= 36.0, "frame {number} has {like} dB");
     }
-    let sound = got.sound.expect("there is no sound");
+    let sound = got.sound.unwrap();
     let first = source.time(wanted[0]);
     let original = source.contents.sound.as_ref().unwrap();
     proof::same_sound(original, first, &sound, 0.0, end - first, "page");

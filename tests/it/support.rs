@@ -10,5 +10,6 @@ pub mod pieces;
 pub mod proof;
 pub mod service;
 pub mod tree;
+pub mod tus;
 pub mod visitor;
 pub mod wire;

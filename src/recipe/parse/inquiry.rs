@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Limits, RecipeError, Rule, mode, segments, source_url};
+use super::{Limits, RecipeError, Rule, mode, segments, source};
 use crate::recipe::{Format, Mode, Recipe, Segment, Source};
 use crate::title;
 
@@ -15,7 +15,7 @@ pub struct Inquiry {
     pub mode: Mode,
 }
 
-const FIELDS: [&str; 4] = ["url", "start_time", "end_time", "mode"];
+const FIELDS: [&str; 5] = ["url", "upload", "start_time", "end_time", "mode"];
 
 impl Inquiry {
     /// Parses a request body.
@@ -30,8 +30,7 @@ impl Inquiry {
         if let Some(name) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
             return Err(Rule::UnknownField(name.clone()).at(name));
         }
-        // Here other kinds of sources are told apart by their field.
-        let source = Source::Url(source_url(&fields)?);
+        let source = source(&fields)?;
         let mode = mode(&fields)?;
         let timed = ["start_time", "end_time"]
             .iter()

@@ -29,8 +29,6 @@ pub enum Behaviour {
     /// An answer as it stands, head and all; then the connection ends.
     Raw(Vec<u8>),
     Redirect(String),
-    /// A whole answer, head and all.
-    Raw(Vec<u8>),
     Status(u16),
     /// Takes the request and never answers.
     Silent,
@@ -179,7 +177,6 @@ fn answer(
             &stream,
             "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
         ),
-        Some(Behaviour::Raw(answer)) => send(&stream, &answer, sent, None),
         Some(Behaviour::Silent) => {
             std::thread::sleep(Duration::from_secs(120));
             Ok(())

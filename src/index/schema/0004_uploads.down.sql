@@ -1,0 +1,3 @@
+DROP INDEX clips_by_upload;
+ALTER TABLE clips DROP COLUMN upload;
+DROP TABLE uploads;
