@@ -61,6 +61,10 @@ async fn begun(
 ) -> Result<Found, CutError> {
     let start = match Spool::open(fetcher, url, path).await {
         Ok(start) => start,
+        // Who cannot be reached, or cannot prove who it is, is not asked again by somebody who looks less closely.
+        Err(SpoolError::Fetch(FetchError::Request(error))) if error.is_connect() => {
+            return Err(FetchError::Request(error).into());
+        }
         Err(error) => return unless_full(error).map(|()| Found::Nothing),
     };
     let (from, nature) = match &start {

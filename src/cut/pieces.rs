@@ -17,6 +17,7 @@ use crate::media::{Bench, Input, MediaError};
 use crate::recipe::{Recipe, SHORTEST, Segment};
 use crate::seconds::Seconds;
 use crate::source::fetch::{FetchError, Fetcher, Secret, Sink};
+use crate::source::playlist::packed::{Packed, packed};
 use crate::source::playlist::{
     Chunk, Chunks, Cipher, Init, Part, PlaylistError, Run, Timeline, Zero,
 };
@@ -52,6 +53,8 @@ const MOST_TRIES: usize = 12;
 /// The timestamps of MPEG-TS have 33 bits at 90 kHz (ISO/IEC 13818-1, clause 2.4.3.7).
 const WRAP: Seconds = Seconds::from_micros(95_443_717_689);
 const MOST_KEY: u64 = 64;
+/// A tag that says when sound is heard has a hundred bytes.
+const MOST_TAG: u64 = 4096;
 const MOST_INDEX: u64 = 4 << 20;
 
 impl Reel {
@@ -382,31 +385,43 @@ impl<'a> Assembly<'a> {
         let mut first: Option<Seconds> = None;
         for _ in 0..MOST_TRIES {
             let table = packets::read(bench, &self.path).await?;
-            let begins = begin_of(&table, want).ok_or(MediaError::NoFrames);
-            let base = match (self.run.zero, want, first) {
-                (Zero::At(time), ..) => time,
-                (Zero::First, Want::Sound { zero: Some(zero) }, _) => zero + self.run.start,
-                (Zero::First, ..) if here.start == 0 => begins?,
-                (Zero::First, _, Some(known)) => known,
-                (Zero::First, _, None) => {
-                    let known = self.first_shown(bench, want).await?;
-                    first = Some(known);
-                    known
-                }
+            // What carries no timestamps counts from the beginning of the file; its lead is what is missing.
+            let lead = match (want, packed(&self.first_bytes().await?)) {
+                (Want::Sound { .. }, Some(Packed::At(time))) => Some(time),
+                (Want::Sound { .. }, Some(Packed::Untimed)) => None,
+                (Want::Sound { .. }, None) | (Want::Pictures, _) => Some(Seconds::ZERO),
             };
-            let begins = begin_of(&table, want).unwrap_or(base);
-            let mut zero = base - self.run.start;
-            // Behind the end of what its timestamps can count, they begin anew.
             let expected = self
                 .chunks
                 .get(here.start)
                 .map_or(self.run.start, |chunk| chunk.start);
-            let off = begins - zero - expected;
-            if off < Seconds::ZERO - half(WRAP) {
-                zero = zero - WRAP;
-            } else if off > half(WRAP) {
-                zero = zero + WRAP;
-            }
+            let begins = begin_of(&table, want).ok_or(MediaError::NoFrames);
+            let zero = match lead {
+                None => Seconds::ZERO - expected,
+                Some(lead) => {
+                    let base = match (self.run.zero, want, first) {
+                        (Zero::At(time), ..) => time,
+                        (Zero::First, Want::Sound { zero: Some(zero) }, _) => zero + self.run.start,
+                        (Zero::First, ..) if here.start == 0 => begins? + lead,
+                        (Zero::First, _, Some(known)) => known,
+                        (Zero::First, _, None) => {
+                            let known = self.first_shown(bench, want).await?;
+                            first = Some(known);
+                            known
+                        }
+                    };
+                    let begins = begin_of(&table, want).map_or(base, |begins| begins + lead);
+                    let mut zero = base - self.run.start;
+                    // Behind the end of what its timestamps can count, they begin anew.
+                    let off = begins - zero - expected;
+                    if off < Seconds::ZERO - half(WRAP) {
+                        zero = zero - WRAP;
+                    } else if off > half(WRAP) {
+                        zero = zero + WRAP;
+                    }
+                    zero - lead
+                }
+            };
             let reach = reach(&table, want, zero);
             let missing = |from: Seconds, to: Seconds| steps(&self.chunks, from, to);
             match reach {
@@ -430,6 +445,21 @@ impl<'a> Assembly<'a> {
             }
         }
         Err(PlaylistError::Unreadable.into())
+    }
+
+    /// How what came begins.
+    async fn first_bytes(&self) -> Result<Vec<u8>, CutError> {
+        let path = self.path.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            use std::io::Read;
+            let mut bytes = Vec::new();
+            std::fs::File::open(path)?
+                .take(MOST_TAG)
+                .read_to_end(&mut bytes)?;
+            Ok::<_, std::io::Error>(bytes)
+        });
+        let read = read.await.map_err(std::io::Error::other);
+        Ok(read.and_then(|bytes| bytes).map_err(FetchError::from)?)
     }
 
     /// The run's first timestamp, from the beginning of its first piece.

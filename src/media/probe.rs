@@ -143,7 +143,7 @@ impl Probe {
 }
 
 /// Demuxers that may open a source. Playlists and scripts, which would open further files, are not among them.
-pub const FORMATS: &str = "mov,matroska,webm,flv,mpegts,avi,ogg,mpeg";
+pub const FORMATS: &str = "mov,matroska,webm,flv,mpegts,avi,ogg,mpeg,aac";
 /// Decoders that may run: what the web and cameras use.
 pub const CODECS: &str = "h264,hevc,av1,libdav1d,vp8,vp9,libvpx,libvpx-vp9,mpeg4,mpeg2video,mpeg1video,mjpeg,prores,dnxhd,theora,flv,h263,\
 aac,mp3,mp3float,opus,libopus,vorbis,libvorbis,ac3,eac3,flac,alac,mp2,mp2float,\

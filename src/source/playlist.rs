@@ -3,6 +3,7 @@
 
 pub mod dash;
 pub mod hls;
+pub mod packed;
 
 use std::ops::Range;
 

@@ -15,6 +15,7 @@ use crate::support::media;
 use crate::support::names::{NameServer, Says};
 use crate::support::origin::{Behaviour, Origin};
 use crate::support::service::{PATIENCE, Service, Setup, recipe};
+use base64::Engine as _;
 
 const PUBLIC: &str = "127.9.9.9";
 const CORPUS: &str = include_str!("../data/bad-links.psv");
@@ -136,6 +137,7 @@ struct Ground {
     names: NameServer,
     canary: Canary,
     service: Service,
+    seal: Seal,
 }
 
 impl Ground {
@@ -144,10 +146,12 @@ impl Ground {
         // At the same port, for names that lead from one to the other.
         let canary = Canary::start(origin.port);
         let names = NameServer::start();
-        let service = Setup::default()
+        let seal = Seal::new();
+        let service = trusting(&seal)
             .with("EGRESS__ALLOW", PUBLIC)
             .with("EGRESS__PORTS", origin.port)
             .with("EGRESS__NAMESERVERS", names.address)
+            .with("SOURCES__YTDLP_PATH", super::video_pages::ytdlp().display())
             .with("ENGINE__PROBE_SECONDS", 15)
             .with("ENGINE__FETCH_SECONDS", 15)
             .start();
@@ -157,6 +161,7 @@ impl Ground {
             names,
             canary,
             service,
+            seal,
         }
     }
 
@@ -283,7 +288,9 @@ impl Ground {
                 self.moved(path, 302, &format!("https://127.0.0.1:{port}/"))
             }
             "https->http downgrade redirect" => {
-                sealed_origin(&self.origin.link("/film.mp4"))
+                let to = self.origin.link("/film.mp4");
+                let head = format!("302 Found\r\nLocation: {to}");
+                self.seal.origin(&head, b"")
             }
             "Refresh header to 127.0.0.1" => {
                 let head = format!("200 OK\r\nRefresh: 0;url={}", self.inside("/"));
@@ -361,42 +368,82 @@ fn referring() -> Vec<u8> {
     bytes
 }
 
-/// A server behind TLS that leads to a plain address; its link. Nobody has signed for it, which ffmpeg takes.
-fn sealed_origin(to: &str) -> String {
-    let key = rcgen::generate_simple_self_signed(vec![PUBLIC.to_owned()]).unwrap();
-    let private =
-        rustls::pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![key.cert.der().clone()], private)
-        .unwrap();
-    let config = Arc::new(config);
-    let listener = TcpListener::bind((PUBLIC, 0)).unwrap();
-    let link = format!(
-        "https://{PUBLIC}:{}/film.mp4",
-        listener.local_addr().unwrap().port()
-    );
-    let answer = format!(
-        "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    );
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let (config, answer) = (Arc::clone(&config), answer.clone());
-            std::thread::spawn(move || {
-                let mut session = rustls::ServerConnection::new(config).unwrap();
-                let mut sealed = rustls::Stream::new(&mut session, &mut stream);
-                if sealed.read(&mut [0; 4096]).is_ok() {
-                    let _ = sealed.write_all(answer.as_bytes());
-                    sealed.conn.send_close_notify();
-                    let _ = sealed.flush();
-                }
-            });
+/// A certificate that only those trust who are told of it.
+struct Seal {
+    config: Arc<rustls::ServerConfig>,
+    dir: tempfile::TempDir,
+}
+
+/// A service that trusts a seal, and nothing else.
+fn trusting(seal: &Seal) -> Setup {
+    let mut setup = Setup::default();
+    let roots = seal.dir.path().join("roots.pem").display().to_string();
+    setup.environment.push(("SSL_CERT_FILE".to_owned(), roots));
+    setup
+}
+
+impl Seal {
+    fn new() -> Seal {
+        let key = rcgen::generate_simple_self_signed(vec![PUBLIC.to_owned()]).unwrap();
+        let private =
+            rustls::pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![key.cert.der().clone()], private)
+            .unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let coded = base64::engine::general_purpose::STANDARD.encode(key.cert.der());
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{coded}\n-----END CERTIFICATE-----\n");
+        std::fs::write(dir.path().join("roots.pem"), pem).unwrap();
+        Seal {
+            config: Arc::new(config),
+            dir,
         }
-    });
-    link
+    }
+
+    /// A server behind TLS that gives one answer; its link.
+    fn origin(&self, head: &str, body: &[u8]) -> String {
+        let listener = TcpListener::bind((PUBLIC, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let length = body.len();
+        let mut answer =
+            format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")
+                .into_bytes();
+        answer.extend(body);
+        let config = Arc::clone(&self.config);
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let (config, answer) = (Arc::clone(&config), answer.clone());
+                std::thread::spawn(move || {
+                    let mut session = rustls::ServerConnection::new(config).unwrap();
+                    let mut sealed = rustls::Stream::new(&mut session, &mut stream);
+                    if sealed.read(&mut [0; 4096]).is_ok() {
+                        let _ = sealed.write_all(&answer);
+                        sealed.conn.send_close_notify();
+                        let _ = sealed.flush();
+                    }
+                });
+            }
+        });
+        format!("https://{PUBLIC}:{port}/film.mp4")
+    }
+}
+
+#[test]
+fn a_server_that_nobody_vouches_for_is_not_believed() {
+    let (seal, stranger) = (Seal::new(), Seal::new());
+    let film = std::fs::read(media::tiny()).unwrap();
+    let service = trusting(&seal).with("EGRESS__ALLOW", PUBLIC).start();
+    let known = seal.origin("200 OK", &film);
+    service.make(&recipe(&known, 0.5, 1.0));
+    let unknown = stranger.origin("200 OK", &film);
+    assert_eq!(
+        service.fail(&recipe(&unknown, 0.5, 1.0)),
+        "source_unreachable"
+    );
 }
 
 #[test]
@@ -422,6 +469,7 @@ fn links_that_turn_inside_on_the_way_fail_and_nothing_knocks() {
             "url_blocked/source_*" => {
                 code == "url_blocked" || code == "url_port" || code.starts_with("source_")
             }
+            "url_blocked/page_*" => code == "url_blocked" || code.starts_with("page_"),
             exact => code == exact,
         };
         if !right || line.status != format!("job={}", clip["state"].as_str().unwrap()) {

@@ -22,8 +22,8 @@ fn set(program: &Path) -> Setup {
         .map(|path| path.display().to_string())
         .collect();
     Setup::default()
-        .with("sources.ytdlp_path", program.display())
-        .with("engine.readable", readable.join(","))
+        .with("SOURCES__YTDLP_PATH", program.display())
+        .with("ENGINE__READABLE", readable.join(","))
 }
 
 fn page(origin: &Origin, path: &str, html: &str) -> String {
@@ -139,10 +139,10 @@ fn what_a_page_points_to_inside_stays_unreached() {
     let canary = Origin::start_at("127.0.0.9");
     let origin = Origin::start();
     let service = Setup::default()
-        .with("egress.allow", "127.0.0.1/32")
-        .with("engine.readable", std::env::temp_dir().display())
+        .with("EGRESS__ALLOW", "127.0.0.1/32")
+        .with("ENGINE__READABLE", std::env::temp_dir().display())
         .with(
-            "sources.ytdlp_path",
+            "SOURCES__YTDLP_PATH",
             telling(dir.path(), &canary.link("/v.mp4"), &canary.link("/a.m4a")).display(),
         )
         .start();
@@ -157,7 +157,7 @@ fn what_a_page_says_no_with_is_told_apart() {
     let link = page(&origin, "/watch", "<p>no video here</p>");
     let off = reading(Path::new("/nonexistent/yt-dlp"));
     assert_eq!(off.fail(&recipe(&link, 1.0, 2.0)), "page_off");
-    let empty = Setup::default().with("sources.ytdlp_path", "").start();
+    let empty = Setup::default().with("SOURCES__YTDLP_PATH", "").start();
     assert_eq!(empty.fail(&recipe(&link, 1.0, 2.0)), "page_off");
     let real = reading(ytdlp());
     assert_eq!(real.fail(&recipe(&link, 1.0, 2.0)), "page_unsupported");

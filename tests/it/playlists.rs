@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::support::frames;
-use super::support::media::{film, gentle, sweep};
+use super::support::media::{ffmpeg, film, gentle, sweep};
 use super::support::origin::{Behaviour, Origin};
 use super::support::pieces::{asked, files, film_of_12, folder, in_pieces, serve};
 use super::support::proof::{self, Source, cut_and_compare};
@@ -25,9 +25,13 @@ fn whole() -> Source {
 }
 
 fn refused(link: &str) -> String {
+    refused_at(link, "1", "2")
+}
+
+fn refused_at(link: &str, start: &str, end: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let output = run(
-        &["clip", link, "--start", "1", "--end", "2", "--json"],
+        &["clip", link, "--start", start, "--end", end, "--json"],
         dir.path(),
     );
     assert!(!output.status.success(), "{link} was cut");
@@ -139,6 +143,134 @@ fn sound_that_comes_apart_is_joined_in_sync() {
     assert_eq!(muted.told["audio_codec"], serde_json::Value::Null);
 }
 
+/// Lengths of the frames of ADTS in a file (ISO/IEC 13818-7, clause 6.2.2).
+fn adts_frames(bytes: &[u8]) -> usize {
+    let (mut at, mut count) = (0, 0);
+    while at + 7 <= bytes.len() {
+        let length = usize::from(bytes[at + 3] & 3) << 11
+            | usize::from(bytes[at + 4]) << 3
+            | usize::from(bytes[at + 5]) >> 5;
+        assert!(bytes[at] == 0xff && length >= 7);
+        at += length;
+        count += 1;
+    }
+    count
+}
+
+/// The tag that says when a piece of bare sound is heard.
+fn heard_at(seconds: f64) -> Vec<u8> {
+    let mut body = b"com.apple.streaming.transportStreamTimestamp\0".to_vec();
+    body.extend(((seconds * 90_000.0).round() as u64).to_be_bytes());
+    let mut frame = b"PRIV\0\0\0".to_vec();
+    frame.extend([body.len() as u8, 0, 0]);
+    frame.extend(body);
+    let mut tag = b"ID3\x04\0\0\0\0\0".to_vec();
+    tag.push(frame.len() as u8);
+    tag.extend(frame);
+    tag
+}
+
+#[test]
+fn bare_sound_is_heard_when_its_tags_say() {
+    let dir = folder("hls-packed", |dir| {
+        let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+        let film = film_of_12();
+        let film = film.to_str().unwrap();
+        ffmpeg(&[
+            "-i",
+            film,
+            "-map",
+            "0:v",
+            "-c",
+            "copy",
+            "-f",
+            "hls",
+            "-hls_time",
+            "2",
+            "-hls_playlist_type",
+            "vod",
+            "-hls_segment_filename",
+            &at("v%02d.ts"),
+            &at("video.m3u8"),
+        ]);
+        ffmpeg(&[
+            "-i",
+            film,
+            "-map",
+            "0:a",
+            "-c",
+            "copy",
+            "-f",
+            "segment",
+            "-segment_time",
+            "2",
+            "-segment_format",
+            "adts",
+            &at("bare%02d.aac"),
+        ]);
+        let zero = frames::read(&dir.join("v00.ts")).zero;
+        let (mut tagged, mut plain, mut before) = (String::new(), String::new(), 0);
+        for piece in files(dir)
+            .into_iter()
+            .filter(|path| path.extension().is_some_and(|kind| kind == "aac"))
+        {
+            let bare = std::fs::read(&piece).unwrap();
+            // The first packet is what the encoder needs to begin; it is heard before the film starts.
+            let time = zero + (before as f64 - 1.0) * 1024.0 / 48_000.0;
+            let count = adts_frames(&bare);
+            let length = count as f64 * 1024.0 / 48_000.0;
+            let name = piece
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .replace("bare", "tagged");
+            std::fs::write(dir.join(&name), [heard_at(time), bare].concat()).unwrap();
+            tagged.push_str(&format!("#EXTINF:{length:.6},\n{name}\n"));
+            plain.push_str(&format!(
+                "#EXTINF:{length:.6},\n{}\n",
+                piece.file_name().unwrap().to_str().unwrap()
+            ));
+            before += count;
+        }
+        for (name, pieces) in [("tagged", tagged), ("plain", plain)] {
+            std::fs::write(
+                at(&format!("{name}-sound.m3u8")),
+                format!("#EXTM3U\n{pieces}#EXT-X-ENDLIST\n"),
+            )
+            .unwrap();
+            let master = format!(
+                "#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",NAME=\"a\",DEFAULT=YES,URI=\"{name}-sound.m3u8\"\n\
+                 #EXT-X-STREAM-INF:BANDWIDTH=1,AUDIO=\"a\"\nvideo.m3u8\n"
+            );
+            std::fs::write(at(&format!("{name}.m3u8")), master).unwrap();
+        }
+    });
+    let source = whole();
+    let (origin, link) = serve(&dir, "tagged.m3u8");
+    cut_and_compare(&source, &link, &[(5.2, 7.6)]);
+    assert!(!asked(&origin).iter().any(|name| name == "tagged05.aac"));
+    cut_and_compare(&source, &link, &[(0.0, 1.0), (9.3, 11.8)]);
+    // Without tags it is heard where the playlist puts it: a packet later than it was.
+    let (_origin, link) = serve(&dir, "plain.m3u8");
+    let clip = proof::clip(&link, &["--start", "5.2", "--end", "7.6"]);
+    let got = frames::read(&clip.path);
+    let (late, alike) = frames::shift(
+        &samples_from(&source, 5.2 - 1024.0 / 48_000.0),
+        &got.sound.unwrap(),
+    );
+    assert!(
+        late.abs() < proof::SYNC && alike > 0.9,
+        "{late} s late, alike by {alike}"
+    );
+}
+
+/// The film's sound from a time on.
+fn samples_from(source: &Source, time: f64) -> Vec<f32> {
+    let sound = source.contents.sound.as_ref().unwrap();
+    sound[(time * 48_000.0).round() as usize..].to_vec()
+}
+
 #[test]
 fn encrypted_pieces_are_decrypted() {
     let key: Vec<u8> = (1..=16).collect();
@@ -146,7 +278,7 @@ fn encrypted_pieces_are_decrypted() {
         let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
         std::fs::write(at("the.key"), &key).unwrap();
         std::fs::write(at("info"), format!("the.key\n{}\n", at("the.key"))).unwrap();
-        super::support::media::ffmpeg(&[
+        ffmpeg(&[
             "-i",
             film_of_12().to_str().unwrap(),
             "-c",
@@ -208,7 +340,7 @@ fn a_break_within_the_stretch_is_joined() {
             ("c", small.clone()),
         ] {
             let to = dir.join(format!("{name}.ts"));
-            super::support::media::ffmpeg(&[
+            ffmpeg(&[
                 "-i",
                 from.to_str().unwrap(),
                 "-t",
@@ -294,7 +426,7 @@ fn a_broadcast_is_refused_unless_the_operator_allows_a_part() {
         "{said}"
     );
     assert_eq!(asked(&origin), ["all.m3u8"]);
-    let service = Setup::default().with("limits.live_seconds", 6).start();
+    let service = Setup::default().with("LIMITS__LIVE_SECONDS", 6).start();
     let clip = service.make(&recipe(&link, 1.0, 2.0));
     assert_eq!(clip["result"]["frames"], 25);
     assert!(!asked(&origin).contains(&"s02.ts".to_owned()));
@@ -336,6 +468,63 @@ fn manifests_of_every_make_are_cut_exactly() {
         cut_and_compare(&source, &link, &[(0.0, 1.0), (9.3, 12.0)]);
         assert!(!origin.requests().is_empty());
     }
+}
+
+#[test]
+fn periods_of_a_manifest_are_joined() {
+    let dir = folder("dash-periods", |dir| {
+        let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+        let film = film_of_12();
+        let film = film.to_str().unwrap();
+        ffmpeg(&["-i", film, "-t", "4", "-an", "-c", "copy", &at("one.mp4")]);
+        ffmpeg(&[
+            "-ss",
+            "6",
+            "-i",
+            film,
+            "-t",
+            "4",
+            "-an",
+            "-c",
+            "copy",
+            &at("two.mp4"),
+        ]);
+        let period = |name: &str| {
+            format!(
+                "<Period duration=\"PT4S\"><AdaptationSet mimeType=\"video/mp4\"><Representation id=\"v\"><BaseURL>{name}</BaseURL></Representation></AdaptationSet></Period>"
+            )
+        };
+        let manifest = format!(
+            "<?xml version=\"1.0\"?><MPD type=\"static\">{}{}</MPD>",
+            period("one.mp4"),
+            period("two.mp4")
+        );
+        std::fs::write(at("all.mpd"), manifest).unwrap();
+    });
+    let source = whole();
+    let (origin, link) = serve(&dir, "all.mpd");
+    let clip = proof::clip(&link, &["--start", "3.2", "--end", "4.8"]);
+    let got = frames::read(&clip.path);
+    assert_eq!(got.frames.len(), 40);
+    for (number, frame) in got.frames.iter().enumerate() {
+        // The second period begins with the frame at six seconds.
+        let original = if number < 20 {
+            80 + number
+        } else {
+            150 + number - 20
+        };
+        assert!(
+            (frame.time - number as f64 / 25.0).abs() < 0.001,
+            "frame {number} at {}",
+            frame.time
+        );
+        let like = frames::psnr(&source.frames()[original].luma, &frame.luma);
+        assert!(like >= 36.0, "frame {number} has {like} dB");
+    }
+    assert_eq!(asked(&origin), ["all.mpd", "one.mp4", "two.mp4"]);
+    let late = proof::clip(&link, &["--start", "5", "--end", "6"]);
+    assert_eq!(late.told["frames"], 25);
+    assert!(refused_at(&link, "8.5", "9").contains("time_range"));
 }
 
 /// The film in one file of fragments with one index in front.

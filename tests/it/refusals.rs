@@ -220,6 +220,7 @@ fn sources_that_are_no_videos_fail_with_a_reason() {
     let service = Setup::default()
         .with("ENGINE__PROBE_SECONDS", 3)
         .with("ENGINE__FETCH_SECONDS", 3)
+        .with("SOURCES__YTDLP_PATH", "")
         .start();
     let tiny = std::fs::read(media::tiny()).unwrap();
     let other = origin.add("/other.mp4", Behaviour::File(media::tiny()));
@@ -233,6 +234,7 @@ fn sources_that_are_no_videos_fail_with_a_reason() {
         bytes: text.into_bytes(),
     };
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
+    let script = origin.link("/concat.mp4");
     for (name, behaviour, code) in [
         ("gone.mp4", Behaviour::Status(404), "source_unreachable"),
         ("broken.mp4", Behaviour::Status(500), "source_unreachable"),
@@ -240,7 +242,7 @@ fn sources_that_are_no_videos_fail_with_a_reason() {
         (
             "page.mp4",
             text("<html><body>hello</body></html>".repeat(50)),
-            "source_unsupported",
+            "page_off",
         ),
         (
             "svg.mp4",
@@ -250,19 +252,19 @@ fn sources_that_are_no_videos_fail_with_a_reason() {
         (
             "hls.mp4",
             text(format!(
-                "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{other}\n#EXT-X-ENDLIST\n"
+                "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{script}\n#EXT-X-ENDLIST\n"
             )),
             "source_unsupported",
         ),
         (
             "live.mp4",
             text(format!("#EXTM3U\n#EXTINF:10,\n{other}\n")),
-            "source_unsupported",
+            "source_live",
         ),
         (
             "file.mp4",
             text("#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n".to_owned()),
-            "source_unsupported",
+            "url_scheme",
         ),
         (
             "concat.mp4",
@@ -300,7 +302,7 @@ fn sources_that_are_no_videos_fail_with_a_reason() {
             .requests()
             .iter()
             .any(|line| line.contains("/other.mp4")),
-        "a playlist was followed"
+        "a script was followed"
     );
     assert!(!service.log().contains(passwd.lines().next().unwrap()));
     assert_eq!(service.fail(&recipe(&other, 100.0, 110.0)), "time_range");

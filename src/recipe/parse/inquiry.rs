@@ -96,7 +96,7 @@ mod tests {
     fn bad_questions_name_rule_and_field() {
         for (body, code, field) in [
             ("[]", "json_invalid", ""),
-            ("{}", "url_missing", "url"),
+            ("{}", "source_missing", "url"),
             (r#"{"url":"ftp://x.org/v"}"#, "url_scheme", "url"),
             (r#"{"url":7}"#, "field_type", "url"),
             (
@@ -137,6 +137,6 @@ mod tests {
     #[test]
     fn names_from_links_are_cleaned() {
         let source = Source::Url("https://x.org/%E2%80%AE4pm%00%0Ax.mp4".parse().unwrap());
-        assert_eq!(name_of(&source), "4pmx");
+        assert_eq!(name_of(&source), "4pm x");
     }
 }
