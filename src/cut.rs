@@ -18,13 +18,13 @@ use crate::media::window::{self, Feed, Looked, Window};
 use crate::media::{self, Bench, Engine, Input, Made, MediaError, Planned, Progress, sidecar};
 use crate::recipe::{Mode, Recipe, SHORTEST, Segment, Source};
 use crate::seconds::Seconds;
-use crate::source::fetch::{FetchError, Fetcher, Sink};
+use crate::source::fetch::{FetchError, Fetcher};
 use crate::source::gate::{Budget, Gate};
 use crate::source::page::{Chapter, Heat, PageError};
-use crate::source::playlist::{Ending, Part, PlaylistError, Presentation, Wish};
+use crate::source::playlist::{Ending, PlaylistError, Presentation, Wish};
 use crate::source::{self, Folders, Opened, Place, SourceError};
 use link::Found;
-use pieces::Reel;
+use pieces::{Later, Reel};
 
 /// The engine and the way out.
 pub struct Tools {
@@ -48,6 +48,8 @@ pub struct Fetched {
     pub seconds: f64,
 }
 
+/// What a look at a source may cost: an index of 64 MiB, and the beginnings of two streams.
+const LOOK_BYTES: u64 = 96 << 20;
 /// A page and everything that the program asks to understand it.
 const PAGE_BYTES: u64 = 64 << 20;
 
@@ -176,9 +178,20 @@ impl Tools {
         bench: &Bench<'_>,
         source: &Source,
     ) -> Result<(Looked, u64), CutError> {
-        let opened = self.open(bench, source)?;
+        // Beginnings, tables and playlists are enough.
+        let budget = Budget {
+            bytes: LOOK_BYTES.min(self.budget.bytes),
+            ..self.budget.clone()
+        };
+        let opened = source::open(
+            &self.gate,
+            self.folders(bench),
+            source,
+            budget,
+            bench.subject,
+        )?;
         let looked = async {
-            let film = self.film(bench, &opened, self.engine.max_height).await?;
+            let mut film = self.film(bench, &opened, self.engine.max_height).await?;
             Ok((film.look(bench).await?, film.page_bytes))
         };
         let (looked, page_bytes) = explained(timely(bench, looked).await, &opened)?;
@@ -229,17 +242,15 @@ impl Tools {
     }
 
     fn open(&self, bench: &Bench<'_>, source: &Source) -> Result<Opened, SourceError> {
-        let folders = Folders {
+        let (folders, budget) = (self.folders(bench), self.budget.clone());
+        source::open(&self.gate, folders, source, budget, bench.subject)
+    }
+
+    fn folders<'a>(&'a self, bench: &Bench<'a>) -> Folders<'a> {
+        Folders {
             uploads: &self.uploads,
             work: bench.dir,
-        };
-        source::open(
-            &self.gate,
-            folders,
-            source,
-            self.budget.clone(),
-            bench.subject,
-        )
+        }
     }
 
     /// Finds out what a source is.
@@ -268,6 +279,13 @@ impl Tools {
                 link: Some(link_input(url, proxy)),
             })),
             Found::Page => self.paged(bench, url, proxy, height).await,
+            Found::Refused(status) => {
+                let paged = self.paged(bench, url, proxy, height).await;
+                paged.map_err(|error| match error {
+                    CutError::Page(PageError::Off) => FetchError::Status(status).into(),
+                    error => error,
+                })
+            }
             Found::Other(_) => {
                 let input = link_input(url, proxy);
                 // The server gave what it was asked for: nobody may blame it.
@@ -292,10 +310,11 @@ impl Tools {
         height: u32,
     ) -> Result<Film, CutError> {
         // What a page says fits into little, and the program holds all of it in memory.
-        let lease = self.gate.lease(Budget {
+        let budget = Budget {
             bytes: PAGE_BYTES.min(self.budget.bytes),
             ..self.budget.clone()
-        });
+        };
+        let lease = self.gate.lease_for(url, budget, bench.subject);
         let page = self
             .pages
             .read(bench, url, &lease.proxy_url(), height)
@@ -345,20 +364,14 @@ impl Tools {
                 looked,
                 link: None,
             })),
-            // The program's arguments are no place for headers: all of it comes here first.
-            Found::Other(mut spool) => {
-                spool.want_all().await.map_err(link::unfetched)?;
-                Film::of_file(bench, spool.path().to_owned()).await
-            }
-            Found::Nothing => {
-                let part = Part {
-                    url: stream.url.clone(),
-                    range: None,
-                };
-                let mut sink = Sink::create(&path).map_err(FetchError::from)?;
-                fetcher.append(&part, None, None, &mut sink).await?;
-                Film::of_file(bench, path).await
-            }
+            // A program's arguments are no place for headers: all of it comes here first, once it is known to be wanted.
+            Found::Other(spool) => Ok(Film::of(Reel::Later(Later::Ranges(spool)))),
+            Found::Nothing => Ok(Film::of(Reel::Later(Later::Plain {
+                fetcher,
+                url: stream.url.clone(),
+                path,
+            }))),
+            Found::Refused(status) => Err(FetchError::Status(status).into()),
             Found::Page => Err(PageError::Unsupported.into()),
         }
     }
@@ -372,10 +385,7 @@ impl Tools {
             if self.live == Seconds::ZERO {
                 return Err(PlaylistError::Live.into());
             }
-            presentation.pictures.newest(self.live);
-            if let Some(sound) = &mut presentation.sound {
-                sound.newest(self.live);
-            }
+            presentation.newest(self.live);
         }
         let sound = presentation.sound.map(|timeline| Reel::Pieces {
             fetcher: fetcher.clone(),
@@ -429,19 +439,9 @@ impl Film {
         }
     }
 
-    async fn of_file(bench: &Bench<'_>, path: PathBuf) -> Result<Film, CutError> {
-        let input = Input::File(path);
-        // A stream of sound has no pictures to look at.
-        let looked = window::look(bench, &input).await;
-        Ok(Film::of(match looked {
-            Err(MediaError::NoVideo) => Reel::Heard(input),
-            looked => Reel::Read(input, Box::new(looked?)),
-        }))
-    }
-
-    async fn look(&self, bench: &Bench<'_>) -> Result<Looked, CutError> {
+    async fn look(&mut self, bench: &Bench<'_>) -> Result<Looked, CutError> {
         let mut looked = self.pictures.look(bench).await?;
-        if let Some(sound) = &self.sound {
+        if let Some(sound) = &mut self.sound {
             looked.probe.audio = Some(sound.hear(bench).await?.audio);
         }
         Ok(looked)
@@ -483,7 +483,15 @@ impl Film {
                 sound: sound.as_ref().map(|(input, sound)| (input, sound)),
                 ticks: windows.first().map(|first| first.video.time_base),
             };
-            windows.push(window::fetch_one(bench, &feed, *segment, number).await?);
+            let window = window::fetch_one(bench, &feed, *segment, number).await?;
+            if windows
+                .first()
+                .is_some_and(|first| first.video.time_base != window.video.time_base)
+            {
+                let why = "their pictures are timed in different ways".to_owned();
+                return Err(MediaError::Splice(why).into());
+            }
+            windows.push(window);
         }
         Ok((windows, recipe))
     }

@@ -456,7 +456,7 @@ pub fn ledger_entry(clip: &Clip) -> Vec<u8> {
         "id": clip.id,
         "state": clip.state,
         "title": clip.title,
-        "recipe": clip.recipe,
+        "recipe": clip.recipe.public(),
         "result": clip.outcome,
         "file_name": clip.file_name,
         "created_at": clip.created_at,

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use reqwest::StatusCode;
 use url::Url;
 
 use super::CutError;
@@ -24,14 +25,16 @@ pub enum Found {
     /// An MP4 in the work directory, as far as its index.
     Tables(Box<Spool>, Box<Looked>),
     Page,
+    /// A page that is not shown to us.
+    Refused(StatusCode),
     /// The server gives ranges of something else.
     Other(Box<Spool>),
     /// Nothing is known: ffmpeg reads the source, and says what is wrong if anything is.
     Nothing,
 }
 
-/// A playlist or manifest is not longer than this; a day of two-second pieces with long names has 8 MB.
-const MOST_TEXT: u64 = 16 << 20;
+/// A playlist or manifest is not longer than this: twelve hours of two-second pieces with addresses of 350 bytes.
+const MOST_TEXT: u64 = 8 << 20;
 
 /// Looks at the beginning of what a link leads to; an MP4 is kept at `path` as far as it is needed.
 ///
@@ -75,15 +78,25 @@ async fn begun(
         Start::Plain(plain) => (plain.url.clone(), nature(&plain.head, &plain.content_type)),
     };
     match (nature, start) {
+        // An error page is no page with a video on it; some sites refuse programs and still let yt-dlp in.
+        (_, Start::Plain(plain)) if !plain.status.is_success() => {
+            let refused = matches!(plain.status.as_u16(), 401 | 403 | 429 | 503);
+            Ok(if refused && nature == Nature::Page {
+                Found::Refused(plain.status)
+            } else {
+                Found::Nothing
+            })
+        }
         (Nature::Hls, start) => {
             let text = text(start).await?;
-            presented(fetcher, &text, &from, wish)
+            presented(fetcher, text, from, wish)
                 .await
                 .map(Found::Presentation)
         }
         (Nature::Dash, start) => {
             let text = text(start).await?;
-            Ok(Found::Presentation(dash::read(&text, &from, wish)?))
+            let read = blocking(move || dash::read(&text, &from, wish)).await?;
+            Ok(Found::Presentation(read?))
         }
         (Nature::Page, _) => Ok(Found::Page),
         (Nature::File, Start::Plain(_)) => Ok(Found::Nothing),
@@ -106,11 +119,20 @@ fn unless_full(error: SpoolError) -> Result<(), CutError> {
     }
 }
 
+/// Reads a long text off the async threads.
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CutError> {
+    let read = tokio::task::spawn_blocking(read).await;
+    Ok(read
+        .map_err(std::io::Error::other)
+        .map_err(MediaError::from)?)
+}
+
 /// What it means that bytes did not come which have to.
 pub fn unfetched(error: SpoolError) -> CutError {
     match error {
         SpoolError::Fetch(error) => error.into(),
-        SpoolError::Request(error) => FetchError::Request(error).into(),
         SpoolError::Io(error) => MediaError::from(error).into(),
         // A file that changes between two requests, too.
         SpoolError::NoRanges | SpoolError::Changed | SpoolError::Scattered => {
@@ -137,11 +159,11 @@ async fn text(start: Start) -> Result<Vec<u8>, CutError> {
 /// Follows a playlist that offers others to those that fit the wish.
 async fn presented(
     fetcher: &Fetcher,
-    text: &[u8],
-    from: &Url,
+    text: Vec<u8>,
+    from: Url,
     wish: Wish,
 ) -> Result<Presentation, CutError> {
-    let choice = match hls::read(text, from, wish)? {
+    let choice = match blocking(move || hls::read(&text, &from, wish)).await?? {
         hls::Playlist::Media(pictures, ending) => {
             return Ok(Presentation {
                 pictures,
@@ -166,7 +188,7 @@ async fn presented(
 async fn listed(fetcher: &Fetcher, url: Url, wish: Wish) -> Result<(Timeline, Ending), CutError> {
     let part = Part { url, range: None };
     let (text, from) = fetcher.bytes(&part, MOST_TEXT).await?;
-    match hls::read(&text, &from, wish)? {
+    match blocking(move || hls::read(&text, &from, wish)).await?? {
         hls::Playlist::Media(timeline, ending) => Ok((timeline, ending)),
         // One that offers others must not be offered (RFC 8216, clause 4.3.4.2).
         hls::Playlist::Choice(_) => Err(PlaylistError::Unreadable.into()),

@@ -34,14 +34,72 @@ pub enum Reel {
         /// The same for ffmpeg, when the tables do not help; none when it needs more than an address.
         link: Option<Input>,
     },
-    /// Sound alone, which ffmpeg reads where it is.
-    Heard(Input),
+    /// A file behind a link whose server wants more than an address: it comes here whole, once it is known to be wanted.
+    Later(Later),
     Pieces {
         fetcher: Fetcher,
         timeline: Timeline,
     },
 }
 
+/// What is still to be fetched.
+pub enum Later {
+    Ranges(Box<Spool>),
+    Plain {
+        fetcher: Fetcher,
+        url: Url,
+        path: PathBuf,
+    },
+}
+
+impl Later {
+    /// Enough of it to tell what it is.
+    async fn beginning(&mut self) -> Result<Input, CutError> {
+        match self {
+            Later::Ranges(spool) => {
+                let some = std::iter::once(0..HEADER);
+                spool.want(some).await.map_err(unfetched)?;
+                Ok(Input::File(spool.path().to_owned()))
+            }
+            Later::Plain { fetcher, url, path } => {
+                let input = Input::File(path.clone());
+                saved(fetcher, url, path, Some(HEADER)).await?;
+                Ok(input)
+            }
+        }
+    }
+
+    async fn whole(&mut self) -> Result<Input, CutError> {
+        match self {
+            Later::Ranges(spool) => {
+                spool.want_all().await.map_err(unfetched)?;
+                Ok(Input::File(spool.path().to_owned()))
+            }
+            Later::Plain { fetcher, url, path } => {
+                let input = Input::File(path.clone());
+                saved(fetcher, url, path, None).await?;
+                Ok(input)
+            }
+        }
+    }
+}
+
+async fn saved(
+    fetcher: &Fetcher,
+    url: &Url,
+    path: &Path,
+    most: Option<u64>,
+) -> Result<(), CutError> {
+    let part = Part {
+        url: url.clone(),
+        range: None,
+    };
+    let mut sink = Sink::create(path).map_err(FetchError::from)?;
+    Ok(fetcher.append(&part, None, most, &mut sink).await?)
+}
+
+/// Headers of films are not larger.
+const HEADER: u64 = 4 << 20;
 /// Enough of a piece to tell when it begins, at any sensible bit rate.
 const BEGINNING: u64 = 1 << 20;
 /// Decimal times are rounded.
@@ -62,7 +120,7 @@ impl Reel {
     pub fn breaks(&self, segment: Segment) -> Vec<Seconds> {
         match self {
             Reel::Pieces { timeline, .. } => timeline.breaks(segment),
-            Reel::Read(..) | Reel::Tables { .. } | Reel::Heard(_) => Vec::new(),
+            Reel::Read(..) | Reel::Tables { .. } | Reel::Later(_) => Vec::new(),
         }
     }
 
@@ -70,13 +128,13 @@ impl Reel {
     ///
     /// # Errors
     /// When its beginning cannot be fetched or read.
-    pub async fn look(&self, bench: &Bench<'_>) -> Result<Looked, CutError> {
+    pub async fn look(&mut self, bench: &Bench<'_>) -> Result<Looked, CutError> {
         match self {
             Reel::Read(input, looked) => {
                 Ok(Looked::clone(looked).with_keyframes(bench, input).await?)
             }
             Reel::Tables { looked, .. } => Ok(Looked::clone(looked)),
-            Reel::Heard(_) => Err(MediaError::NoVideo.into()),
+            Reel::Later(later) => Ok(window::look(bench, &later.beginning().await?).await?),
             Reel::Pieces { fetcher, timeline } => {
                 let path = beginning(bench, fetcher, timeline, "look").await?;
                 let input = Input::File(path);
@@ -96,9 +154,10 @@ impl Reel {
     ///
     /// # Errors
     /// As [`Reel::look`].
-    pub async fn hear(&self, bench: &Bench<'_>) -> Result<Sound, CutError> {
+    pub async fn hear(&mut self, bench: &Bench<'_>) -> Result<Sound, CutError> {
         match self {
-            Reel::Read(input, _) | Reel::Heard(input) => Ok(probe::sound(bench, input).await?),
+            Reel::Read(input, _) => Ok(probe::sound(bench, input).await?),
+            Reel::Later(later) => Ok(probe::sound(bench, &later.beginning().await?).await?),
             Reel::Tables { spool, .. } => {
                 let input = Input::File(spool.path().to_owned());
                 Ok(probe::sound(bench, &input).await?)
@@ -154,7 +213,12 @@ impl Reel {
                 let windows = window::fetch(bench, link, &looked, recipe).await;
                 Ok(Some(windows.map_err(MediaError::of_what_is_there)?))
             }
-            Reel::Pieces { .. } | Reel::Heard(_) => Ok(None),
+            Reel::Later(later) => {
+                let input = later.whole().await?;
+                let looked = window::look(bench, &input).await?;
+                Ok(Some(window::fetch(bench, &input, &looked, recipe).await?))
+            }
+            Reel::Pieces { .. } => Ok(None),
         }
     }
 
@@ -177,7 +241,11 @@ impl Reel {
                 let input = Input::File(spool.path().to_owned());
                 Ok((input, looked.probe.clone()))
             }
-            Reel::Heard(_) => Err(MediaError::NoVideo.into()),
+            Reel::Later(later) => {
+                let input = later.whole().await?;
+                let probe = probe::probe(bench, &input).await?;
+                Ok((input, probe))
+            }
             Reel::Pieces { fetcher, timeline } => {
                 if segment.start >= timeline.end() {
                     return Err(MediaError::Range(timeline.end()).into());
@@ -207,9 +275,14 @@ impl Reel {
         zero: Option<Seconds>,
     ) -> Result<Option<(Input, Sound)>, CutError> {
         match self {
-            Reel::Read(input, _) | Reel::Heard(input) => {
+            Reel::Read(input, _) => {
                 let sound = probe::sound(bench, input).await?;
                 Ok(Some((input.clone(), sound)))
+            }
+            Reel::Later(later) => {
+                let input = later.whole().await?;
+                let sound = probe::sound(bench, &input).await?;
+                Ok(Some((input, sound)))
             }
             Reel::Tables { spool, .. } => {
                 spool.want_all().await.map_err(unfetched)?;
@@ -493,7 +566,17 @@ impl<'a> Assembly<'a> {
     async fn head(&mut self, sink: &mut Sink) -> Result<(), CutError> {
         if let Some(init) = self.init.clone() {
             let secret = self.secret(init.cipher.as_ref()).await?;
-            self.fetcher.append(&init.part, secret, None, sink).await?;
+            let before = sink.length();
+            let range = init.part.range.as_ref();
+            if range.is_some_and(|range| range.end - range.start > HEADER) {
+                return Err(FetchError::TooLarge.into());
+            }
+            // What is encrypted can only be opened whole.
+            let most = Some(HEADER + 1).filter(|_| range.is_none() && secret.is_none());
+            self.fetcher.append(&init.part, secret, most, sink).await?;
+            if sink.length() - before > HEADER {
+                return Err(FetchError::TooLarge.into());
+            }
         }
         Ok(())
     }
@@ -602,7 +685,7 @@ fn span(track: &Track, zero: Seconds) -> Option<(Seconds, Seconds)> {
     let ends = track
         .packets
         .iter()
-        .map(|packet| packet.pts + packet.duration);
+        .map(|packet| packet.pts.saturating_add(packet.duration));
     let last = ends.max()?;
     Some((
         track.time_base.seconds(first) - zero,

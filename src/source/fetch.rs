@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use aes::Aes128;
 use cbc::cipher::{Block, BlockModeDecrypt, KeyIvInit};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
 
 use super::client::{Client, Silence};
 use super::page::Stream;
 use super::playlist::Part;
+use super::spool::content_range;
 
 /// Asks for things on behalf of one source.
 #[derive(Clone, Debug)]
@@ -38,9 +39,16 @@ pub enum FetchError {
     #[error("a part could not be decrypted")]
     Cipher,
     #[error("the request failed")]
-    Request(#[from] reqwest::Error),
+    Request(#[source] reqwest::Error),
     #[error("the bytes could not be written")]
     Io(#[from] io::Error),
+}
+
+impl From<reqwest::Error> for FetchError {
+    /// Without the address, which may hold a secret.
+    fn from(error: reqwest::Error) -> FetchError {
+        FetchError::Request(error.without_url())
+    }
 }
 
 impl FetchError {
@@ -218,15 +226,22 @@ pub async fn rest(
     Ok(read)
 }
 
-/// Refuses an answer that is not what was asked for: a range of a file must come as one, else other bytes would be taken for it.
+/// Refuses an answer that is not what was asked for: a range of a file must come as that range, else other bytes would be taken for it.
 fn checked(answer: Response, part: &Part) -> Result<Response, FetchError> {
     let status = answer.status();
-    let fits = match part.range {
-        Some(_) => status == StatusCode::PARTIAL_CONTENT,
+    let fits = match &part.range {
+        Some(range) => {
+            let told = answer.headers().get(CONTENT_RANGE);
+            let told = told.and_then(|told| content_range(told.to_str().ok()?));
+            status == StatusCode::PARTIAL_CONTENT
+                && told.is_some_and(|(told, _)| told.start == range.start && told.end <= range.end)
+        }
         None => status.is_success(),
     };
     if fits {
         Ok(answer)
+    } else if status.is_success() {
+        Err(FetchError::BrokeOff)
     } else {
         Err(FetchError::Status(status))
     }

@@ -145,8 +145,39 @@ impl PlaylistError {
     }
 }
 
-/// A playlist with more pieces than this is made to take memory: at two seconds each it would last four days.
-pub const MOST_CHUNKS: usize = 200_000;
+/// A playlist with more pieces than this is made to take memory: at two seconds each it would last a day.
+pub const MOST_CHUNKS: usize = 50_000;
+/// Signed addresses are long, but not longer than this.
+const MOST_ADDRESS: usize = 4096;
+/// All addresses of a playlist together, in bytes.
+const MOST_ADDRESSES: usize = 32 << 20;
+
+/// What a playlist may still take: a small text can name much.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    pieces: usize,
+    bytes: usize,
+}
+
+impl Room {
+    const fn new() -> Room {
+        Room {
+            pieces: MOST_CHUNKS,
+            bytes: MOST_ADDRESSES,
+        }
+    }
+
+    /// Makes a place for one thing at these addresses.
+    fn take<'a>(&mut self, urls: impl IntoIterator<Item = &'a Url>) -> Result<(), PlaylistError> {
+        let bytes: usize = urls.into_iter().map(|url| url.as_str().len()).sum();
+        let left = (self.pieces.checked_sub(1), self.bytes.checked_sub(bytes));
+        let (Some(pieces), Some(bytes)) = left else {
+            return Err(PlaylistError::TooLong);
+        };
+        *self = Room { pieces, bytes };
+        Ok(())
+    }
+}
 
 impl Timeline {
     /// Where it ends, as people count.
@@ -154,9 +185,9 @@ impl Timeline {
         self.runs.last().map_or(Seconds::ZERO, |run| run.end)
     }
 
-    /// The newest `most` of it, counted from there.
-    pub fn newest(&mut self, most: Seconds) {
-        let from = self.end() - most;
+    /// What of it is heard or seen after a time, counted from there; where a piece lies across, from that piece's beginning when `begin` is
+    /// none.
+    fn after(&mut self, from: Seconds, begin: Option<Seconds>) -> Seconds {
         for run in &mut self.runs {
             if let Chunks::Listed(chunks) = &mut run.chunks {
                 let before = chunks.len();
@@ -170,7 +201,9 @@ impl Timeline {
         }
         self.runs
             .retain(|run| !matches!(&run.chunks, Chunks::Listed(chunks) if chunks.is_empty()));
-        let begin = self.runs.first().map_or(Seconds::ZERO, |run| run.start);
+        let begin = begin
+            .or_else(|| self.runs.first().map(|run| run.start))
+            .unwrap_or_default();
         for run in &mut self.runs {
             run.start = run.start - begin;
             run.end = run.end - begin;
@@ -180,6 +213,18 @@ impl Timeline {
                     chunk.end = chunk.end - begin;
                 }
             }
+        }
+        begin
+    }
+}
+
+impl Presentation {
+    /// The newest `most` of it, counted from where its pictures begin then.
+    pub fn newest(&mut self, most: Seconds) {
+        let from = self.pictures.end() - most;
+        let begin = self.pictures.after(from, None);
+        if let Some(sound) = &mut self.sound {
+            sound.after(begin, Some(begin));
         }
     }
 }
@@ -218,8 +263,9 @@ fn merit(
 
 /// An address in a playlist, which may be relative to the playlist's own.
 fn resolve(base: &Url, text: &str) -> Result<Url, PlaylistError> {
-    base.join(text.trim())
-        .map_err(|_| PlaylistError::Unreadable)
+    let url = base.join(text.trim()).ok();
+    url.filter(|url| url.as_str().len() <= MOST_ADDRESS)
+        .ok_or(PlaylistError::Unreadable)
 }
 
 #[cfg(test)]
@@ -276,21 +322,41 @@ mod tests {
 
     #[test]
     fn the_newest_part_counts_from_its_own_beginning() {
-        let mut timeline = Timeline {
+        let timeline = Timeline {
             runs: vec![
                 run(0, vec![chunk(0, 4), chunk(4, 8)]),
                 run(8, vec![chunk(8, 12), chunk(12, 16)]),
             ],
         };
-        timeline.newest(Seconds::from_whole(10));
-        assert_eq!(timeline.runs.len(), 2);
-        assert_eq!(timeline.runs[0].start, Seconds::ZERO);
-        assert_eq!(timeline.runs[1].start, Seconds::from_whole(4));
-        assert_eq!(timeline.end(), Seconds::from_whole(12));
-        timeline.newest(Seconds::from_whole(3));
+        let sound = Timeline {
+            runs: vec![run(0, vec![chunk(0, 6), chunk(6, 9), chunk(9, 16)])],
+        };
+        let mut both = Presentation {
+            pictures: timeline,
+            sound: Some(sound),
+            ending: Ending::Live,
+        };
+        both.newest(Seconds::from_whole(10));
+        let pictures = &both.pictures;
+        assert_eq!(pictures.runs.len(), 2);
+        assert_eq!(pictures.runs[0].start, Seconds::ZERO);
+        assert_eq!(pictures.runs[1].start, Seconds::from_whole(4));
+        assert_eq!(pictures.end(), Seconds::from_whole(12));
+        // The sound is on the pictures' clock: its first piece reaches back.
+        let heard = &both.sound.as_ref().unwrap().runs[0];
         assert_eq!(
-            (timeline.runs.len(), timeline.end()),
+            (heard.start, heard.end),
+            (Seconds::from_whole(-4), Seconds::from_whole(12))
+        );
+        both.newest(Seconds::from_whole(3));
+        assert_eq!(
+            (both.pictures.runs.len(), both.pictures.end()),
             (1, Seconds::from_whole(4))
+        );
+        let heard = &both.sound.unwrap().runs[0];
+        assert_eq!(
+            (heard.start, heard.end),
+            (Seconds::from_whole(-3), Seconds::from_whole(4))
         );
     }
 }

@@ -195,7 +195,8 @@ impl Relay {
 fn explained(opened: &Opened, error: reqwest::Error) -> RelayError {
     match opened.refusal() {
         Some(refusal) => RelayError::Source(refusal.into()),
-        None => RelayError::Unreachable(error),
+        // Without the address, which may hold a secret.
+        None => RelayError::Unreachable(error.without_url()),
     }
 }
 

@@ -74,8 +74,6 @@ pub enum SpoolError {
     Scattered,
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    #[error("the request failed")]
-    Request(#[from] reqwest::Error),
     #[error("the bytes could not be written")]
     Io(#[from] io::Error),
 }
@@ -102,7 +100,7 @@ impl Spool {
         else {
             let mut head = Vec::new();
             while (head.len() as u64) < FIRST
-                && let Some(bytes) = answer.chunk().await?
+                && let Some(bytes) = answer.chunk().await.map_err(FetchError::from)?
             {
                 head.extend_from_slice(&bytes);
             }
@@ -210,7 +208,7 @@ impl Spool {
 
     async fn take(&mut self, mut answer: Response, range: Range<u64>) -> Result<(), SpoolError> {
         let mut place = range.start;
-        while let Some(bytes) = answer.chunk().await? {
+        while let Some(bytes) = answer.chunk().await.map_err(FetchError::from)? {
             let end = place + bytes.len() as u64;
             if end > range.end {
                 return Err(SpoolError::Changed);

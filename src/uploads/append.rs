@@ -134,6 +134,8 @@ struct Reach {
     recorded: u64,
     /// When the last piece was begun.
     since: Instant,
+    /// What is written and not recorded may be lost.
+    doubtful: bool,
 }
 
 impl Appending {
@@ -154,13 +156,14 @@ impl Appending {
             written: start,
             recorded: start,
             since: Instant::now(),
+            doubtful: false,
         };
         let mut piece: Option<JoinHandle<Result<u64, UploadsError>>> = None;
         let mut clock = tokio::time::interval(EVERY);
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
         let writer = Arc::clone(&self.writing.writer);
-        let ended = loop {
+        let mut ended = loop {
             tokio::select! {
                 count = parts.recv_many(&mut batch, BATCH) => {
                     if count == 0 {
@@ -183,7 +186,10 @@ impl Appending {
                     piece = None;
                     match done {
                         Ok(recorded) => reach.recorded = recorded,
-                        Err(error) => break Ended::Failed(error),
+                        Err(error) => {
+                            reach.doubtful = true;
+                            break Ended::Failed(error);
+                        }
                     }
                 }
                 _ = clock.tick() => {}
@@ -198,10 +204,14 @@ impl Appending {
             }
         };
         writer.end();
-        if piece.is_some()
-            && let Ok(recorded) = joined(&mut piece).await
-        {
-            reach.recorded = recorded;
+        if piece.is_some() {
+            match joined(&mut piece).await {
+                Ok(recorded) => reach.recorded = recorded,
+                Err(error) => {
+                    reach.doubtful = true;
+                    ended = Ended::Failed(error);
+                }
+            }
         }
         let received = self.conclude(ended, start, &reach).await?;
         self.upload.received = received;
@@ -290,6 +300,10 @@ impl Appending {
             Ended::Failed(error) => (!self.checked, Err(error)),
         };
         let mut target = if keep { reach.written } else { start };
+        if reach.doubtful {
+            // A failed sync is told once: the next one may say that all is well with bytes that are lost.
+            target = target.min(reach.recorded);
+        }
         if matches!(result, Err(UploadsError::DiskFull)) {
             target = target
                 .saturating_sub(GIVEN_BACK)

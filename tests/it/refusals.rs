@@ -234,7 +234,7 @@ fn sources_that_are_no_videos_fail_with_a_reason() {
         bytes: text.into_bytes(),
     };
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
-    let script = origin.link("/concat.mp4");
+    let script = origin.link("/svg.mp4");
     for (name, behaviour, code) in [
         ("gone.mp4", Behaviour::Status(404), "source_unreachable"),
         ("broken.mp4", Behaviour::Status(500), "source_unreachable"),

@@ -199,6 +199,8 @@ impl Policy {
         match host {
             Host::Ipv4(ip) => self.judge_address("", port, ip.into(), here),
             Host::Ipv6(ip) => self.judge_address("", port, ip.into(), here),
+            // Longer than a name can be (RFC 1035, section 2.3.4).
+            Host::Domain(name) if name.len() > 253 => Err(Refusal::Invalid),
             Host::Domain(name) => self.judge_name(name, port),
         }
     }

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{
-    Chunk, Chunks, Ending, Init, MOST_CHUNKS, Part, PlaylistError, Presentation, Run, Timeline,
-    Wish, Zero, merit, resolve,
+    Chunk, Chunks, Ending, Init, MOST_ADDRESS, Part, PlaylistError, Presentation, Room, Run,
+    Timeline, Wish, Zero, merit, resolve,
 };
 use crate::seconds::Seconds;
 
@@ -54,6 +54,7 @@ pub fn read(text: &[u8], base: &Url, wish: Wish) -> Result<Presentation, Playlis
     let mut pictures = Timeline::default();
     let mut sound = Timeline::default();
     let mut at = Seconds::ZERO;
+    let mut room = Room::new();
     for (number, period) in manifest.periods.iter().enumerate() {
         let start = period.start.as_deref().and_then(duration).unwrap_or(at);
         let next = manifest.periods.get(number + 1);
@@ -69,19 +70,16 @@ pub fn read(text: &[u8], base: &Url, wish: Wish) -> Result<Presentation, Playlis
             start,
             end,
         };
-        let run = chosen(period, Kind::Pictures, wish)?
-            .map(|choice| choice.run(&place))
-            .transpose()?
-            .ok_or(PlaylistError::Empty)?;
-        at = run.end;
-        pictures.runs.push(run);
+        let run = chosen(period, Kind::Pictures, wish)?.ok_or(PlaylistError::Empty)?;
+        let run = run.run(&place, &mut room)?;
+        // Segments may reach over the end of their period; what does is not shown.
+        at = place.end.unwrap_or(run.end);
+        pictures.runs.push(place.bounded(run));
         if let Some(choice) = chosen(period, Kind::Sound, wish)? {
-            sound.runs.push(choice.run(&place)?);
+            sound
+                .runs
+                .push(place.bounded(choice.run(&place, &mut room)?));
         }
-    }
-    let pieces: usize = pictures.runs.iter().chain(&sound.runs).map(length).sum();
-    if pieces > MOST_CHUNKS {
-        return Err(PlaylistError::TooLong);
     }
     if pictures.runs.is_empty() {
         return Err(PlaylistError::Empty);
@@ -91,13 +89,6 @@ pub fn read(text: &[u8], base: &Url, wish: Wish) -> Result<Presentation, Playlis
         sound: (!sound.runs.is_empty()).then_some(sound),
         ending: Ending::Complete,
     })
-}
-
-fn length(run: &Run) -> usize {
-    match &run.chunks {
-        Chunks::Listed(chunks) => chunks.len(),
-        Chunks::Indexed { .. } => 1,
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,6 +102,15 @@ struct Place {
     base: Url,
     start: Seconds,
     end: Option<Seconds>,
+}
+
+impl Place {
+    fn bounded(&self, run: Run) -> Run {
+        Run {
+            end: self.end.map_or(run.end, |end| run.end.min(end)),
+            ..run
+        }
+    }
 }
 
 /// A representation with the set that it is in.
@@ -182,7 +182,7 @@ impl Choice<'_> {
         }
     }
 
-    fn run(&self, place: &Place) -> Result<Run, PlaylistError> {
+    fn run(&self, place: &Place, room: &mut Room) -> Result<Run, PlaylistError> {
         let base = below(&below(&place.base, &self.set.base)?, &self.one.base)?;
         let templates = [
             self.one.template.as_ref(),
@@ -195,10 +195,10 @@ impl Choice<'_> {
             self.period.list.as_ref(),
         ];
         if templates.iter().any(Option::is_some) {
-            return self.templated(&base, place, &templates);
+            return self.templated(&base, place, &templates, room);
         }
         if lists.iter().any(Option::is_some) {
-            return listed(&base, place, &lists);
+            return listed(&base, place, &lists, room);
         }
         let bases = [
             self.one.single.as_ref(),
@@ -217,6 +217,7 @@ impl Choice<'_> {
         let init = init
             .map(|text| range(text).ok_or(PlaylistError::Unreadable))
             .transpose()?;
+        room.take([&base])?;
         Ok(Run {
             start: place.start,
             end: place.end.ok_or(PlaylistError::Unreadable)?,
@@ -238,6 +239,7 @@ impl Choice<'_> {
         base: &Url,
         place: &Place,
         templates: &[Option<&Template>; 3],
+        room: &mut Room,
     ) -> Result<Run, PlaylistError> {
         let all = || templates.iter().copied().flatten();
         let scale = all().find_map(|one| one.timescale).unwrap_or(1);
@@ -256,25 +258,28 @@ impl Choice<'_> {
             })
         };
         let spans = match all().find_map(|one| one.timeline.as_ref()) {
-            Some(timeline) => timeline.spans(place, scale, offset)?,
+            Some(timeline) => timeline.spans(place, scale, offset, *room)?,
             None => {
                 let length = all()
                     .find_map(|one| one.length)
                     .filter(|length| *length > 0)
                     .ok_or(PlaylistError::Unreadable)?;
-                even(length, place, scale)?
+                even(length, place, scale, *room)?
                     .into_iter()
                     // The pattern's time counts from where the media does.
-                    .map(|span| span.start + offset..span.end + offset)
+                    .map(|span| span.start.saturating_add(offset)..span.end.saturating_add(offset))
                     .collect()
             }
         };
         let mut chunks = Vec::new();
         for (place_in, span) in spans.iter().enumerate() {
+            let number = first.saturating_add(place_in as u64);
+            let part = named(media, number, span.start)?;
+            room.take([&part.url])?;
             chunks.push(Chunk {
                 start: place.start + scaled(span.start, scale)? - scaled(offset, scale)?,
                 end: place.start + scaled(span.end, scale)? - scaled(offset, scale)?,
-                part: named(media, first + place_in as u64, span.start)?,
+                part,
                 cipher: None,
             });
         }
@@ -326,12 +331,20 @@ impl Choice<'_> {
             }
             // A pattern has as many opening as closing signs.
             name.push_str(pieces.next()?);
+            if name.len() > MOST_ADDRESS {
+                return None;
+            }
         }
     }
 }
 
 /// Segments named one by one (clause 5.3.9.3).
-fn listed(base: &Url, place: &Place, lists: &[Option<&List>; 3]) -> Result<Run, PlaylistError> {
+fn listed(
+    base: &Url,
+    place: &Place,
+    lists: &[Option<&List>; 3],
+    room: &mut Room,
+) -> Result<Run, PlaylistError> {
     let all = || lists.iter().copied().flatten();
     let scale = all().find_map(|one| one.timescale).unwrap_or(1);
     let offset = all().find_map(|one| one.offset).unwrap_or(0);
@@ -341,7 +354,7 @@ fn listed(base: &Url, place: &Place, lists: &[Option<&List>; 3]) -> Result<Run, 
         .ok_or(PlaylistError::Empty)?;
     let spans: Vec<Range<u64>> = match all().find_map(|one| one.timeline.as_ref()) {
         Some(timeline) => timeline
-            .spans(place, scale, offset)?
+            .spans(place, scale, offset, *room)?
             .into_iter()
             .map(|span| span.start.saturating_sub(offset)..span.end.saturating_sub(offset))
             .collect(),
@@ -366,10 +379,12 @@ fn listed(base: &Url, place: &Place, lists: &[Option<&List>; 3]) -> Result<Run, 
     };
     let mut chunks = Vec::new();
     for (url, span) in urls.iter().zip(&spans) {
+        let part = part(url.media.as_deref(), url.range.as_deref())?;
+        room.take([&part.url])?;
         chunks.push(Chunk {
             start: place.start + scaled(span.start, scale)?,
             end: place.start + scaled(span.end, scale)?,
-            part: part(url.media.as_deref(), url.range.as_deref())?,
+            part,
             cipher: None,
         });
     }
@@ -390,7 +405,12 @@ fn listed(base: &Url, place: &Place, lists: &[Option<&List>; 3]) -> Result<Run, 
 }
 
 /// Segments of one length, from the period's start to its end, in ticks from that start.
-fn even(length: u64, place: &Place, scale: u64) -> Result<Vec<Range<u64>>, PlaylistError> {
+fn even(
+    length: u64,
+    place: &Place,
+    scale: u64,
+    room: Room,
+) -> Result<Vec<Range<u64>>, PlaylistError> {
     let end = place.end.ok_or(PlaylistError::Unreadable)?;
     let micros =
         u64::try_from((end - place.start).micros()).map_err(|_| PlaylistError::Unreadable)?;
@@ -400,7 +420,7 @@ fn even(length: u64, place: &Place, scale: u64) -> Result<Vec<Range<u64>>, Playl
     let count = (ticks.saturating_sub(u128::from(scale) * 1_000))
         .div_ceil(unit)
         .max(1);
-    if count > MOST_CHUNKS as u128 {
+    if count > room.pieces as u128 {
         return Err(PlaylistError::TooLong);
     }
     (0..count as u64)
@@ -638,6 +658,7 @@ impl SegmentTimeline {
         place: &Place,
         scale: u64,
         offset: u64,
+        room: Room,
     ) -> Result<Vec<Range<u64>>, PlaylistError> {
         let mut spans = Vec::new();
         let mut at = 0_u64;
@@ -664,7 +685,7 @@ impl SegmentTimeline {
                     until.saturating_sub(at).div_ceil(length)
                 }
             };
-            if spans.len() as u64 + count > MOST_CHUNKS as u64 {
+            if (spans.len() as u64).saturating_add(count) > room.pieces as u64 {
                 return Err(PlaylistError::TooLong);
             }
             for _ in 0..count {

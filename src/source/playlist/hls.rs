@@ -8,8 +8,8 @@ use quick_m3u8::{HlsLine, Reader};
 use url::Url;
 
 use super::{
-    Chunk, Chunks, Cipher, Ending, Init, MOST_CHUNKS, Part, PlaylistError, Run, Timeline, Wish,
-    Zero, merit, resolve,
+    Chunk, Chunks, Cipher, Ending, Init, Part, PlaylistError, Room, Run, Timeline, Wish, Zero,
+    merit, resolve,
 };
 use crate::seconds::Seconds;
 
@@ -46,7 +46,7 @@ pub fn read(text: &[u8], base: &Url, wish: Wish) -> Result<Playlist, PlaylistErr
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let text = std::str::from_utf8(text).map_err(|_| PlaylistError::Unreadable)?;
     let mut offered = Offered::default();
-    let mut listed = Listed::default();
+    let mut listed = Listed::new();
     // Tags that nobody asks for are not looked into.
     let mut parsed = ParsingOptionsBuilder::new();
     parsed
@@ -67,10 +67,11 @@ pub fn read(text: &[u8], base: &Url, wish: Wish) -> Result<Playlist, PlaylistErr
     while let Some(line) = lines.read_line().map_err(|_| PlaylistError::Unreadable)? {
         match line {
             HlsLine::Uri(uri) => match awaited.take() {
-                Some(variant) => offered.variants.push(Variant {
-                    url: resolve(base, &uri)?,
-                    ..variant
-                }),
+                Some(variant) => {
+                    let url = resolve(base, &uri)?;
+                    listed.room.take([&url])?;
+                    offered.variants.push(Variant { url, ..variant });
+                }
                 None => listed.piece(base, &uri)?,
             },
             HlsLine::KnownTag(KnownTag::Hls(Tag::StreamInf(tag))) => {
@@ -84,6 +85,7 @@ pub fn read(text: &[u8], base: &Url, wish: Wish) -> Result<Playlist, PlaylistErr
             }
             HlsLine::KnownTag(KnownTag::Hls(Tag::Media(tag))) => {
                 if tag.media_type().known() == Some(&MediaType::Audio) {
+                    listed.room.take([base])?;
                     offered.sounds.push(Sound {
                         group: tag.group_id().to_owned(),
                         url: tag.uri().map(|uri| resolve(base, uri)).transpose()?,
@@ -175,10 +177,9 @@ impl Offered {
 }
 
 /// A media playlist as far as it was read. What a tag says holds until it is said anew (clause 4.3.2).
-#[derive(Default)]
 struct Listed {
     runs: Vec<Run>,
-    pieces: usize,
+    room: Room,
     at: Seconds,
     sequence: u64,
     length: Option<f64>,
@@ -200,6 +201,24 @@ struct Key {
 }
 
 impl Listed {
+    fn new() -> Listed {
+        Listed {
+            runs: Vec::new(),
+            room: Room::new(),
+            at: Seconds::ZERO,
+            sequence: 0,
+            length: None,
+            range: None,
+            behind: None,
+            key: None,
+            map: None,
+            broken: false,
+            gap: false,
+            complete: false,
+            recorded: false,
+        }
+    }
+
     fn tag(&mut self, base: &Url, tag: &Tag<'_>) -> Result<(), PlaylistError> {
         match tag {
             Tag::Inf(tag) => self.length = Some(tag.duration()),
@@ -237,10 +256,6 @@ impl Listed {
         let Some(length) = self.length.take() else {
             return Ok(());
         };
-        self.pieces += 1;
-        if self.pieces > MOST_CHUNKS {
-            return Err(PlaylistError::TooLong);
-        }
         let length = Seconds::from_f64(length)
             .ok()
             .filter(|length| *length >= Seconds::ZERO)
@@ -265,7 +280,11 @@ impl Listed {
                 .iv
                 .unwrap_or_else(|| u128::from(self.sequence).to_be_bytes()),
         });
-        self.sequence += 1;
+        self.sequence = self.sequence.wrapping_add(1);
+        let init = self.map.as_ref().map(|init| &init.part.url);
+        let key = cipher.as_ref().map(|cipher| &cipher.key);
+        self.room
+            .take([Some(&url), key, init].into_iter().flatten())?;
         // A piece that is not there leaves a hole; what comes behind it need not go on where it would have.
         if std::mem::take(&mut self.gap) {
             self.broken = true;
@@ -583,8 +602,20 @@ mod tests {
         ] {
             assert_eq!(parse(lines), Err(PlaylistError::Unreadable), "{lines}");
         }
-        let many = "#EXTINF:1,\na\n".repeat(MOST_CHUNKS + 1);
-        assert_eq!(parse(&many), Err(PlaylistError::TooLong));
+        let long = "k".repeat(4000);
+        let sealed = format!("#EXT-X-KEY:METHOD=AES-128,URI=\"{long}\"\n");
+        for many in [
+            "#EXTINF:1,\na\n".repeat(crate::source::playlist::MOST_CHUNKS + 1),
+            format!("{sealed}{}", "#EXTINF:1,\na\n".repeat(10_000)),
+            "#EXT-X-STREAM-INF:BANDWIDTH=1\na\n".repeat(crate::source::playlist::MOST_CHUNKS + 1),
+        ] {
+            assert_eq!(parse(&many), Err(PlaylistError::TooLong));
+        }
+        let longer = "k".repeat(5000);
+        assert_eq!(
+            parse(&format!("#EXTINF:1,\n{longer}\n")),
+            Err(PlaylistError::Unreadable)
+        );
         assert!(begins(b"\xef\xbb\xbf#EXTM3U\r\n"));
     }
 }

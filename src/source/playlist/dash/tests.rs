@@ -156,6 +156,39 @@ fn periods_follow_each_other_and_sound_comes_apart() {
 }
 
 #[test]
+fn a_period_ends_where_it_says_whatever_its_segments_do() {
+    let period = "<Period duration=\"PT10S\"><AdaptationSet mimeType=\"video/mp4\"><SegmentTemplate duration=\"4\" media=\"$Number$\"/><Representation id=\"v\"/></AdaptationSet></Period>";
+    let presentation = parse(&format!("{period}{period}")).unwrap();
+    let spans: Vec<_> = presentation
+        .pictures
+        .runs
+        .iter()
+        .map(|run| (run.start.as_f64(), run.end.as_f64()))
+        .collect();
+    assert_eq!(spans, [(0.0, 10.0), (10.0, 20.0)]);
+    assert_eq!(
+        told(&presentation.pictures.runs[1])[2],
+        named(18.0, 22.0, "3")
+    );
+}
+
+#[test]
+fn a_small_manifest_cannot_name_much() {
+    let long = "i".repeat(3900);
+    for (template, id) in [
+        ("$RepresentationID$$RepresentationID$", long.as_str()),
+        ("$RepresentationID$/$Number$", long.as_str()),
+    ] {
+        let body = format!(
+            "<SegmentTemplate timescale=\"1000\" duration=\"1\" media=\"{template}\"/><Representation id=\"{id}\"/>"
+        );
+        assert!(video(&body).is_err(), "{template}");
+    }
+    let period = "<Period duration=\"PT40S\"><AdaptationSet mimeType=\"video/mp4\"><SegmentTemplate timescale=\"1000\" duration=\"1\" media=\"$Number$\"/><Representation id=\"v\"/></AdaptationSet></Period>";
+    assert_eq!(parse(&period.repeat(2)), Err(PlaylistError::TooLong));
+}
+
+#[test]
 fn the_representation_that_fits_is_chosen() {
     let presentation = video(
         "<SegmentTemplate duration=\"4\" media=\"$RepresentationID$\"/>
@@ -166,6 +199,19 @@ fn the_representation_that_fits_is_chosen() {
     )
     .unwrap();
     assert_eq!(told(&presentation.pictures.runs[0])[0].2, "/films/1/hd");
+}
+
+#[test]
+fn numbers_at_the_end_of_what_can_be_counted_do_no_harm() {
+    for template in [
+        "duration=\"4\" startNumber=\"18446744073709551615\" media=\"$Number$\"",
+        "duration=\"4\" presentationTimeOffset=\"18446744073709551615\" media=\"$Time$\"",
+        "duration=\"18446744073709551615\" media=\"$Time$\"",
+    ] {
+        let _ = video(&format!(
+            "<SegmentTemplate {template}/><Representation id=\"v\"/>"
+        ));
+    }
 }
 
 #[test]
@@ -215,6 +261,7 @@ fn what_cannot_be_used_is_refused() {
     for template in [
         "<SegmentTemplate timescale=\"1000000\" duration=\"1\" media=\"$Number$\"/>",
         "<SegmentTemplate media=\"$Time$\"><SegmentTimeline><S t=\"0\" d=\"1\" r=\"9223372036854775807\"/></SegmentTimeline></SegmentTemplate>",
+        "<SegmentTemplate media=\"$Time$\"><SegmentTimeline><S d=\"1\"/><S t=\"0\" d=\"1\" r=\"-1\"/><S t=\"18446744073709551615\" d=\"1\"/></SegmentTimeline></SegmentTemplate>",
     ] {
         let body = format!("{template}<Representation id=\"v\"/>");
         assert_eq!(video(&body), Err(PlaylistError::TooLong), "{template}");
