@@ -359,4 +359,37 @@ mod tests {
             (Seconds::from_whole(-3), Seconds::from_whole(4))
         );
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn no_text_breaks_a_reader(
+            lines in proptest::collection::vec(proptest::sample::select(vec![
+                "#EXTM3U", "#EXTINF:4,", "#EXTINF:1e300,", "#EXTINF:-1,x", "#EXTINF:nan,", "a.ts", "//x/", "http://[::1]/b", "\u{feff}",
+                "#EXT-X-BYTERANGE:5", "#EXT-X-BYTERANGE:9@18446744073709551615", "#EXT-X-KEY:METHOD=AES-128,URI=\"k\",IV=0x1",
+                "#EXT-X-KEY:METHOD=NONE", "#EXT-X-KEY:", "#EXT-X-MAP:URI=\"i\",BYTERANGE=\"5@1\"", "#EXT-X-MAP:URI=\"\"", "#EXT-X-DISCONTINUITY",
+                "#EXT-X-GAP", "#EXT-X-MEDIA-SEQUENCE:18446744073709551615", "#EXT-X-ENDLIST", "#EXT-X-STREAM-INF:BANDWIDTH=1,AUDIO=\"a\"",
+                "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",NAME=\"n\",URI=\"s\"", "#EXT-X-PROGRAM-DATE-TIME:2020-", "\0", "#", "",
+                "<MPD type=\"static\" mediaPresentationDuration=\"PT9S\">", "<Period>", "<Period start=\"PT1S\" duration=\"PT-1S\">",
+                "<AdaptationSet mimeType=\"video/mp4\">", "<Representation id=\"v\" bandwidth=\"1\">",
+                "<SegmentTemplate timescale=\"0\" duration=\"1\" media=\"$Number$\"/>", "<SegmentTemplate duration=\"4\" media=\"$Time%09d$\" startNumber=\"9\"/>",
+                "<SegmentBase indexRange=\"9-5\"/>", "<SegmentBase indexRange=\"5-9\"/>", "<SegmentList duration=\"3\"><SegmentURL media=\"x\" mediaRange=\"0-18446744073709551615\"/></SegmentList>",
+                "<SegmentTimeline><S t=\"1\" d=\"2\" r=\"-1\"/></SegmentTimeline>", "</Representation>", "</AdaptationSet>", "</Period>", "</MPD>", "&amp;", "<!--", "-->",
+            ]), 0..30),
+            junk in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
+        ) {
+            let base = Url::parse("https://example.com/a/").unwrap();
+            let text = lines.join("\n");
+            for text in [text.as_bytes().to_vec(), [text.as_bytes(), &junk].concat(), [b"#EXTM3U\n", &junk[..], b"\n", text.as_bytes()].concat()] {
+                let wish = Wish { height: 720 };
+                if let Ok(hls::Playlist::Media(pictures, ending)) = hls::read(&text, &base, wish) {
+                    let mut both = Presentation { pictures, sound: None, ending };
+                    both.newest(Seconds::from_whole(3));
+                }
+                let _ = dash::read(&text, &base, wish);
+                let _ = packed::packed(&text);
+            }
+        }
+    }
 }
