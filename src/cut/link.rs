@@ -79,6 +79,10 @@ async fn begun(
     };
     match (nature, start) {
         // An error page is no page with a video on it; some sites refuse programs and still let yt-dlp in.
+        // There is not even a first byte.
+        (_, Start::Plain(plain)) if plain.status == StatusCode::RANGE_NOT_SATISFIABLE => {
+            Err(MediaError::Unsupported(None).into())
+        }
         (_, Start::Plain(plain)) if !plain.status.is_success() => {
             let refused = matches!(plain.status.as_u16(), 401 | 403 | 429 | 503);
             Ok(if refused && nature == Nature::Page {

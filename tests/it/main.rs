@@ -17,6 +17,7 @@ mod exact;
 mod files;
 mod house;
 mod limits;
+mod media_corpus;
 mod nginx;
 mod page_clips;
 mod pages;
