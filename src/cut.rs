@@ -2,6 +2,7 @@
 //! line both come through here; neither index nor store is known.
 
 mod link;
+mod opening;
 mod page;
 pub mod peek;
 mod pieces;
@@ -14,13 +15,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clip::Failure;
 use crate::config::Settings;
+use crate::media::probe::TimeBase;
 use crate::media::window::{self, Feed, Looked, Window};
 use crate::media::{self, Bench, Engine, Input, Made, MediaError, Planned, Progress, sidecar};
 use crate::recipe::{Mode, Recipe, SHORTEST, Segment, Source};
 use crate::seconds::Seconds;
+use crate::sighting::{Chapter, Form, Heat};
 use crate::source::fetch::{FetchError, Fetcher};
 use crate::source::gate::{Budget, Gate};
-use crate::source::page::{Chapter, Heat, PageError};
+use crate::source::page::PageError;
 use crate::source::playlist::{Ending, PlaylistError, Presentation, Wish};
 use crate::source::{self, Folders, Opened, Place, SourceError};
 use link::Found;
@@ -173,29 +176,29 @@ impl Tools {
     ///
     /// # Errors
     /// When it is refused, cannot be reached or read.
-    pub async fn look(
-        &self,
-        bench: &Bench<'_>,
-        source: &Source,
-    ) -> Result<(Looked, u64), CutError> {
+    pub async fn look(&self, bench: &Bench<'_>, source: &Source) -> Result<Glance, CutError> {
         // Beginnings, tables and playlists are enough.
         let budget = Budget {
             bytes: LOOK_BYTES.min(self.budget.bytes),
             ..self.budget.clone()
         };
-        let opened = source::open(
-            &self.gate,
-            self.folders(bench),
-            source,
-            budget,
-            bench.subject,
-        )?;
+        let folders = self.folders(bench);
+        let opened = source::open(&self.gate, folders, source, budget, bench.subject)?;
         let looked = async {
             let mut film = self.film(bench, &opened, self.engine.max_height).await?;
-            Ok((film.look(bench).await?, film.page_bytes))
+            let looked = film.look(bench).await?;
+            Ok(Glance {
+                looked,
+                form: film.form,
+                about: film.about,
+                bytes: film.page_bytes,
+            })
         };
-        let (looked, page_bytes) = explained(timely(bench, looked).await, &opened)?;
-        Ok((looked, opened.bytes() + page_bytes))
+        let glance = explained(timely(bench, looked).await, &opened)?;
+        Ok(Glance {
+            bytes: glance.bytes + opened.bytes(),
+            ..glance
+        })
     }
 
     /// Fetches the windows of a recipe, one per segment.
@@ -336,6 +339,7 @@ impl Tools {
             );
         }
         film.page_bytes = lease.bytes();
+        film.form = Form::Page;
         film.about = About {
             title: page.title,
             duration: page.duration,
@@ -397,6 +401,8 @@ impl Tools {
                 timeline: presentation.pictures,
             },
             sound,
+            form: Form::Pieces,
+            ending: presentation.ending,
             about: About::default(),
             page_bytes: 0,
         })
@@ -414,6 +420,8 @@ fn link_input(url: &url::Url, proxy: &str) -> Input {
 struct Film {
     pictures: Reel,
     sound: Option<Reel>,
+    form: Form,
+    ending: Ending,
     about: About,
     /// What finding it cost beside the source's own bytes.
     page_bytes: u64,
@@ -429,11 +437,34 @@ pub struct About {
     pub heatmap: Vec<Heat>,
 }
 
+/// What a look at a source found.
+pub struct Glance {
+    pub looked: Looked,
+    pub form: Form,
+    pub about: About,
+    /// Bytes that travelled.
+    pub bytes: u64,
+}
+
+/// Whether the sound is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hearing {
+    Wanted,
+    Muted,
+}
+
 impl Film {
     fn of(pictures: Reel) -> Film {
+        let form = match &pictures {
+            Reel::Tables { .. } => Form::Tables,
+            Reel::Read(..) | Reel::Later(_) => Form::File,
+            Reel::Pieces { .. } => Form::Pieces,
+        };
         Film {
             pictures,
             sound: None,
+            form,
+            ending: Ending::Complete,
             about: About::default(),
             page_bytes: 0,
         }
@@ -469,31 +500,46 @@ impl Film {
         if recipe.segments.len() > asked {
             recipe.mode = Mode::Exact;
         }
+        let hearing = if recipe.mute {
+            Hearing::Muted
+        } else {
+            Hearing::Wanted
+        };
         let mut windows: Vec<Window> = Vec::new();
         for (number, segment) in recipe.segments.iter().enumerate() {
-            let (input, probe) = self.pictures.seen(bench, *segment, number).await?;
-            let sound = match &mut self.sound {
-                Some(reel) if !recipe.mute => {
-                    reel.heard(bench, *segment, number, probe.zero_at).await?
-                }
-                Some(_) | None => None,
-            };
-            let feed = Feed {
-                pictures: (&input, &probe),
-                sound: sound.as_ref().map(|(input, sound)| (input, sound)),
-                ticks: windows.first().map(|first| first.video.time_base),
-            };
-            let window = window::fetch_one(bench, &feed, *segment, number).await?;
-            if windows
-                .first()
-                .is_some_and(|first| first.video.time_base != window.video.time_base)
-            {
+            let ticks = windows.first().map(|first| first.video.time_base);
+            let place = (number, ticks);
+            let window = self.window(bench, *segment, hearing, place).await?;
+            if ticks.is_some_and(|ticks| ticks != window.video.time_base) {
                 let why = "their pictures are timed in different ways".to_owned();
                 return Err(MediaError::Splice(why).into());
             }
             windows.push(window);
         }
         Ok((windows, recipe))
+    }
+
+    /// The window of a segment that lies in one run, with its number and the ticks that it has to count in.
+    async fn window(
+        &mut self,
+        bench: &Bench<'_>,
+        segment: Segment,
+        hearing: Hearing,
+        (number, ticks): (usize, Option<TimeBase>),
+    ) -> Result<Window, CutError> {
+        let (input, probe) = self.pictures.seen(bench, segment, number).await?;
+        let sound = match (&mut self.sound, hearing) {
+            (Some(reel), Hearing::Wanted) => {
+                reel.heard(bench, segment, number, probe.zero_at).await?
+            }
+            (Some(_), Hearing::Muted) | (None, _) => None,
+        };
+        let feed = Feed {
+            pictures: (&input, &probe),
+            sound: sound.as_ref().map(|(input, sound)| (input, sound)),
+            ticks,
+        };
+        Ok(window::fetch_one(bench, &feed, segment, number).await?)
     }
 
     /// A segment in parts that lie in one run each. What would be shorter than a clip may be stays with its neighbour.

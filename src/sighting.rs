@@ -73,10 +73,55 @@ pub struct Sighting {
     pub audio: Option<Sound>,
     /// Where groups of pictures begin, rising; unknown where that would cost all of the source.
     pub keyframes: Option<Vec<Seconds>>,
-    /// Its own tables say where every sample lies.
-    pub tables: bool,
+    #[serde(default)]
+    pub form: Form,
+    /// A picture of it on the network, http or https; of a stranger's server.
+    #[serde(default)]
+    pub thumbnail: Option<Url>,
+    #[serde(default)]
+    pub chapters: Vec<Chapter>,
+    /// What viewers watched again, where that is told.
+    #[serde(default)]
+    pub heatmap: Vec<Heat>,
     /// Bytes that travelled to find all this.
     pub bytes_fetched: u64,
+}
+
+/// In which form a source comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// One file whose own tables say where every sample lies.
+    Tables,
+    /// One file that has to be read to be known.
+    #[default]
+    File,
+    /// Pieces that a playlist, a manifest or an index lists.
+    Pieces,
+    /// Streams that a page leads to. Their addresses are good for a while only and are found anew each time.
+    Page,
+}
+
+/// A named stretch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Chapter {
+    #[schema(value_type = f64)]
+    pub start: Seconds,
+    #[schema(value_type = f64)]
+    pub end: Seconds,
+    /// Cleaned.
+    pub title: String,
+}
+
+/// How much a stretch was watched.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Heat {
+    #[schema(value_type = f64)]
+    pub start: Seconds,
+    #[schema(value_type = f64)]
+    pub end: Seconds,
+    /// From 0 to 1.
+    pub value: f64,
 }
 
 /// The pictures of a source.
@@ -125,6 +170,8 @@ pub struct Forecast {
 
 /// More keyframes than this are not told: then there is one near every place.
 pub const MOST_KEYFRAMES: usize = 5_000;
+/// More chapters, or stretches of a heatmap, are not kept.
+pub const MOST_STRETCHES: usize = 200;
 
 impl Sighting {
     /// Height of the picture as shown.
@@ -136,8 +183,12 @@ impl Sighting {
         }
     }
 
-    /// Whether browsers play the source as it is.
+    /// Whether browsers play the source as it is: then it is one file that they can be given.
     pub fn playable(&self) -> bool {
+        match self.form {
+            Form::Tables | Form::File => {}
+            Form::Pieces | Form::Page => return false,
+        }
         let eight_bits = matches!(self.video.pixel_format.as_str(), "yuv420p" | "yuvj420p");
         let heard = |codecs: &[&str]| {
             let sound = self.audio.as_ref();
@@ -307,7 +358,10 @@ mod tests {
                 bytes_a_second: Some(16_000.0),
             }),
             keyframes: Some((0..12).map(|n| Seconds::from_whole(5 * n)).collect()),
-            tables: true,
+            form: Form::Tables,
+            thumbnail: None,
+            chapters: Vec::new(),
+            heatmap: Vec::new(),
             bytes_fetched: 0,
         }
     }
@@ -332,6 +386,13 @@ mod tests {
         ] {
             let seen = sighting(container, pictures, sound);
             assert_eq!(seen.playable(), plays, "{container} {pictures} {sound:?}");
+        }
+        for form in [Form::Pieces, Form::Page] {
+            let apart = Sighting {
+                form,
+                ..sighting("mp4", "h264", Some("aac"))
+            };
+            assert!(!apart.playable(), "{form:?} is no file");
         }
         let mut ten_bits = sighting("mp4", "h264", None);
         ten_bits.video.pixel_format = "yuv420p10le".to_owned();

@@ -11,17 +11,18 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::app::desk::Standing;
+use crate::app::desk::{Reading, Standing};
 use crate::clip::{Failure, Method};
 use crate::cut::CutError;
 use crate::index::IndexError;
 use crate::library::{LibraryError, blocking};
 use crate::media::MediaError;
-use crate::recipe::{Inquiry, Mode, Segment, Source};
+use crate::recipe::{Inquiry, Mode, Segment, Source, name_of};
 use crate::sighting::{Seen, SourceId};
 use crate::source::SourceError;
 use crate::source::relay::RelayError;
 use crate::store::previews::Part;
+use crate::uploads;
 
 /// Why it was not done.
 #[derive(Debug, thiserror::Error)]
@@ -97,10 +98,16 @@ pub enum Preview {
 /// When it is refused, cannot be reached or read in time, or too many are being looked at.
 pub async fn look(app: &App, inquiry: &Inquiry) -> Result<(Seen, Look), SourcesError> {
     let source = &inquiry.source;
-    if let Source::Url(url) = source {
-        let judged = app.tools.gate.judge(url, None);
-        judged.map_err(|refusal| CutError::from(SourceError::from(refusal)))?;
-    }
+    let _reading = reading(app, source);
+    let name = match source {
+        Source::Url(url) => {
+            let judged = app.tools.gate.judge(url, None);
+            judged.map_err(|refusal| CutError::from(SourceError::from(refusal)))?;
+            name_of(source)
+        }
+        Source::Upload(id) => uploads::used(app, *id).await?.metadata.title(),
+        Source::File(_) => name_of(source),
+    };
     if let Some(seen) = fresh(app, source).await? {
         return Ok((seen, Look::Known));
     }
@@ -117,7 +124,7 @@ pub async fn look(app: &App, inquiry: &Inquiry) -> Result<(Seen, Look), SourcesE
     let dir = blocking(move || previews.work_dir()).await?;
     let (stop, (progress, _)) = (app.stopping.child_token(), watch::channel(0.0));
     let bench = app.tools.bench(dir.path(), &stop, &progress);
-    let sighted = tokio::time::timeout(deadline, app.tools.sight(&bench, source)).await;
+    let sighted = tokio::time::timeout(deadline, app.tools.sight(&bench, source, name)).await;
     let sighting = sighted.map_err(|_| CutError::Media(MediaError::Timeout))??;
     // Removing what was fetched is the disk's time, not the visitor's.
     drop(tokio::task::spawn_blocking(move || drop(dir)));
@@ -135,6 +142,14 @@ pub async fn look(app: &App, inquiry: &Inquiry) -> Result<(Seen, Look), SourcesE
     Ok((seen, Look::New))
 }
 
+/// Keeps an upload while it is looked at or made previews of.
+fn reading(app: &App, source: &Source) -> Option<Reading> {
+    match source {
+        Source::Upload(id) => Some(app.desk.read(*id)),
+        Source::Url(_) | Source::File(_) => None,
+    }
+}
+
 async fn fresh(app: &App, source: &Source) -> Result<Option<Seen>, SourcesError> {
     let age = i64::from(app.settings.sources.fresh_seconds) * 1000;
     let now = app.now();
@@ -144,13 +159,17 @@ async fn fresh(app: &App, source: &Source) -> Result<Option<Seen>, SourcesError>
     Ok(found.await?.filter(|seen| seen.expires_at > now))
 }
 
-/// A source that was looked at.
+/// A source that was looked at. Whoever asks for that of an upload uses the upload.
 ///
 /// # Errors
 /// When there is none, or no more.
 pub async fn show(app: &App, id: SourceId) -> Result<Seen, SourcesError> {
     let seen = app.index.source(id, app.now()).await?;
-    seen.ok_or(SourcesError::NotFound)
+    let seen = seen.ok_or(SourcesError::NotFound)?;
+    if let Source::Upload(upload) = &seen.source {
+        uploads::used(app, *upload).await?;
+    }
+    Ok(seen)
 }
 
 /// What a clip of a stretch, or of one from the middle, is expected to take.

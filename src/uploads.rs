@@ -159,6 +159,36 @@ pub async fn view(app: &App, id: UploadId) -> Result<Upload, UploadsError> {
     find(app, id).await
 }
 
+/// A complete upload for whoever is about to use it; its time counts from now on.
+///
+/// # Errors
+/// When there is none any more, or not all of it yet.
+pub async fn used(app: &App, id: UploadId) -> Result<Upload, LibraryError> {
+    /// In milliseconds. A player asks many times a minute, and each note is a write.
+    const OFTEN: i64 = 60_000;
+    let upload = app.index.upload(id).await?;
+    let upload = upload.ok_or(LibraryError::UploadGone)?;
+    if !upload.is_complete() {
+        return Err(LibraryError::UploadIncomplete {
+            received: upload.received,
+            length: upload.length,
+        });
+    }
+    let now = app.now();
+    if now.0 - upload.used_at.0 < OFTEN {
+        return Ok(upload);
+    }
+    match app.index.use_upload(now, id).await {
+        Ok(true) => Ok(upload),
+        Ok(false) => Err(LibraryError::UploadGone),
+        Err(error) => {
+            // Nobody is kept from reading because nothing can be written.
+            tracing::warn!(upload = id.mark(), error = %chain(&error), "the use of an upload could not be noted");
+            Ok(upload)
+        }
+    }
+}
+
 async fn find(app: &App, id: UploadId) -> Result<Upload, UploadsError> {
     let upload = app.index.upload(id).await?.ok_or(UploadsError::NotFound)?;
     if !upload.needed && expires_at(app, &upload) <= app.now() {
@@ -302,7 +332,7 @@ fn removal(app: &App, upload: &Upload) -> Removal {
     }
 }
 
-/// Removes uploads whose time has come, but none that is being written to or that a clip needs.
+/// Removes uploads whose time has come, but none that is being written to or read, or that a clip needs.
 ///
 /// # Errors
 /// When index or disk refuse.
@@ -311,6 +341,9 @@ pub async fn expire(app: &App) -> Result<Vec<Removal>, LibraryError> {
     let horizon = horizon(app);
     for upload in app.index.expiring_uploads(horizon).await? {
         let id = upload.id;
+        if app.desk.reads(id) {
+            continue;
+        }
         let store = app.uploads.clone();
         // Held until the bytes are gone, so that nobody begins to write meanwhile.
         let claimed = blocking(move || store.claim(id)).await?;

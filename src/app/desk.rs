@@ -11,6 +11,7 @@ use crate::clip::Failure;
 use crate::config;
 use crate::sighting::SourceId;
 use crate::store::previews::Part;
+use crate::upload::UploadId;
 
 /// Places at the desk.
 pub struct Desk {
@@ -18,6 +19,7 @@ pub struct Desk {
     streams: Arc<Semaphore>,
     streams_per_visitor: usize,
     visitors: Arc<Mutex<HashMap<String, usize>>>,
+    uploads: Arc<Mutex<HashMap<UploadId, usize>>>,
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     orders: Mutex<Orders>,
     /// Rung when there is a new order.
@@ -54,6 +56,12 @@ pub struct Streaming {
     _place: OwnedSemaphorePermit,
 }
 
+/// An upload that is being read; it does not expire until this is dropped.
+pub struct Reading {
+    upload: UploadId,
+    uploads: Arc<Mutex<HashMap<UploadId, usize>>>,
+}
+
 /// Who makes it: what takes a moment is not kept waiting by what takes minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
@@ -84,6 +92,7 @@ impl Desk {
             streams: Arc::new(Semaphore::new(settings.streams)),
             streams_per_visitor: settings.streams_per_visitor,
             visitors: Arc::default(),
+            uploads: Arc::default(),
             turns: Mutex::default(),
             orders: Mutex::default(),
             bell: Notify::new(),
@@ -112,6 +121,20 @@ impl Desk {
             visitors: Arc::clone(&self.visitors),
             _place: place,
         })
+    }
+
+    /// Keeps an upload while it is read.
+    pub fn read(&self, upload: UploadId) -> Reading {
+        *lock(&self.uploads).entry(upload).or_default() += 1;
+        Reading {
+            upload,
+            uploads: Arc::clone(&self.uploads),
+        }
+    }
+
+    /// Whether somebody reads an upload.
+    pub fn reads(&self, upload: UploadId) -> bool {
+        lock(&self.uploads).contains_key(&upload)
     }
 
     /// Waits until nobody else does the same thing.
@@ -222,6 +245,18 @@ impl Drop for Streaming {
     }
 }
 
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut uploads = lock(&self.uploads);
+        if let Some(count) = uploads.get_mut(&self.upload) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                uploads.remove(&self.upload);
+            }
+        }
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -248,6 +283,16 @@ mod tests {
         assert!(three.is_some() && desk.stream("c".into()).is_none());
         drop(one);
         assert!(desk.stream("a".into()).is_some());
+    }
+
+    #[test]
+    fn an_upload_is_read_until_the_last_reader_is_done() {
+        let (desk, upload) = (desk(1, 1), UploadId(uuid::Uuid::new_v4()));
+        let (one, two) = (desk.read(upload), desk.read(upload));
+        drop(one);
+        assert!(desk.reads(upload));
+        drop(two);
+        assert!(!desk.reads(upload));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Trouble, block_on, print, settings, source};
 use crate::config::Flags;
+use crate::cut::Glance;
 use crate::seconds::Seconds;
 use crate::serve::tools;
 
@@ -31,7 +32,12 @@ pub(super) fn run(probe: Probe) -> Result<Exit, Trouble> {
     let source = source(&probe.source)?;
     let dir = tempfile::tempdir()
         .map_err(|error| Trouble::io("there is no folder for temporary files", &error))?;
-    let (looked, bytes) = block_on(async {
+    let Glance {
+        looked,
+        about,
+        bytes,
+        ..
+    } = block_on(async {
         let tools = tools(&settings).await?;
         let (stop, (progress, _)) = (CancellationToken::new(), watch::channel(0.0));
         let result = tools
@@ -41,6 +47,8 @@ pub(super) fn run(probe: Probe) -> Result<Exit, Trouble> {
         result.map_err(Trouble::from)
     })??;
     let found = &looked.probe;
+    // What a page says counts where its streams do not tell.
+    let duration = found.duration.or(about.duration);
     let video = &found.video;
     if probe.json {
         let audio = found.audio.as_ref().map(|audio| {
@@ -53,7 +61,7 @@ pub(super) fn run(probe: Probe) -> Result<Exit, Trouble> {
         };
         let object = serde_json::json!({
             "container": found.container,
-            "duration": found.duration,
+            "duration": duration,
             "start": found.start,
             "video": {
                 "index": video.index,
@@ -72,9 +80,7 @@ pub(super) fn run(probe: Probe) -> Result<Exit, Trouble> {
         print(&object.to_string());
         return Ok(Exit::Done);
     }
-    let duration = found
-        .duration
-        .map_or("unknown".to_owned(), |duration| format!("{duration} s"));
+    let duration = duration.map_or("unknown".to_owned(), |duration| format!("{duration} s"));
     print(&format!("Container  {}", found.container));
     print(&format!("Duration   {duration}"));
     let turned = if video.rotation == 0 {

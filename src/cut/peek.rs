@@ -1,5 +1,6 @@
 //! What is asked of a source before anything is cut: its bytes for a browser, and what previews are made from. Of a link
-//! whose tables are known only those bytes travel that are needed; any other link is copied to the disk first, up to a limit.
+//! whose tables are known only those bytes travel that are needed; any other link is copied to the disk first, up to a limit, and of what
+//! is no single file the beginning is put together there (`cut/opening`).
 
 use std::io::Write;
 use std::ops::Range;
@@ -8,10 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::link::{self, Found, unfetched};
+pub use super::opening::{Bearings, Extent};
 use super::{CutError, Tools, explained, timely};
 use crate::media::preview::browser::{self, Pictures};
 use crate::media::preview::filmstrip::{self, Filmstrip};
 use crate::media::preview::waveform::{self, Waveform};
+use crate::media::probe::Scan;
 use crate::media::window::whole::Whole;
 use crate::media::window::whole::pick::Key;
 use crate::media::window::{self, Looked};
@@ -31,7 +34,17 @@ pub enum Material {
     /// The source itself: a local file, or a link whose tables are known.
     Source(Source),
     /// A copy of it on the disk.
-    Copy(PathBuf),
+    Copy(PathBuf, Bearings),
+}
+
+impl Material {
+    /// Where it ends, when that is known to be elsewhere than where the source does.
+    pub fn end(&self) -> Option<Seconds> {
+        match self {
+            Material::Source(_) => None,
+            Material::Copy(_, bearings) => bearings.end,
+        }
+    }
 }
 
 /// A player may read for so long on one request; then it asks again.
@@ -220,7 +233,6 @@ impl Tools {
         bench: &Bench<'_>,
         from: &Material,
         most: Seconds,
-        pictures: Pictures,
     ) -> Result<PathBuf, CutError> {
         let (path, probe) = match self.reached(bench, from).await? {
             // What its tables tell everything about plays as it is.
@@ -228,13 +240,31 @@ impl Tools {
             Reached::Tables { path, whole } => (path, whole.probe.clone()),
             Reached::File { path, looked } => (path, looked.probe),
         };
+        let video = &probe.video;
+        let plays = video.codec == "h264"
+            && matches!(video.pixel_format.as_str(), "yuv420p" | "yuvj420p")
+            && video.scan == Scan::Progressive;
+        let pictures = if plays {
+            Pictures::Kept
+        } else {
+            Pictures::Small
+        };
         Ok(browser::preview(bench, &path, &probe, most, pictures).await?)
     }
 
     /// Opens what previews are made from.
     async fn reached(&self, bench: &Bench<'_>, from: &Material) -> Result<Reached, CutError> {
         let local = match from {
-            Material::Copy(path) => path.clone(),
+            Material::Copy(path, bearings) => {
+                let mut looked = window::look(bench, &Input::File(path.clone())).await?;
+                if let Some(zero) = bearings.zero {
+                    let probe = &mut looked.probe;
+                    probe.zero_at = Some(zero);
+                    probe.duration = bearings.end.map(|end| end + zero - probe.start);
+                    looked.whole = None;
+                }
+                return Ok(Reached::here(path.clone(), looked));
+            }
             Material::Source(source) => {
                 let opened = self.open(bench, source)?;
                 match &opened.place {
@@ -252,13 +282,7 @@ impl Tools {
             }
         };
         let looked = window::look(bench, &Input::File(local.clone())).await?;
-        Ok(match looked.whole.clone() {
-            Some(whole) => Reached::Tables { path: local, whole },
-            None => Reached::File {
-                path: local,
-                looked,
-            },
-        })
+        Ok(Reached::here(local, looked))
     }
 }
 
@@ -274,6 +298,15 @@ enum Reached {
     Tables { path: PathBuf, whole: Arc<Whole> },
     /// Anything else on the disk.
     File { path: PathBuf, looked: Looked },
+}
+
+impl Reached {
+    fn here(path: PathBuf, looked: Looked) -> Reached {
+        match looked.whole.clone() {
+            Some(whole) => Reached::Tables { path, whole },
+            None => Reached::File { path, looked },
+        }
+    }
 }
 
 async fn spooled_tables(

@@ -124,6 +124,19 @@ impl Reel {
         }
     }
 
+    /// How far so many pieces from the beginning reach, when there are more of them.
+    pub fn reach(&self, pieces: usize) -> Option<Seconds> {
+        let Reel::Pieces { timeline, .. } = self else {
+            return None;
+        };
+        let Chunks::Listed(chunks) = &timeline.runs.first()?.chunks else {
+            return None;
+        };
+        // Ranges that follow each other come in one request.
+        let next = chunks.get(pieces).filter(|next| next.part.range.is_none());
+        next.map(|next| next.start)
+    }
+
     /// What it is made of.
     ///
     /// # Errors
@@ -582,9 +595,9 @@ impl<'a> Assembly<'a> {
     }
 
     async fn append(&mut self, chunks: Range<usize>, sink: &mut Sink) -> Result<(), CutError> {
-        for chunk in self.chunks.get(chunks).unwrap_or_default().to_vec() {
-            let secret = self.secret(chunk.cipher.as_ref()).await?;
-            self.fetcher.append(&chunk.part, secret, None, sink).await?;
+        for (part, cipher) in together(self.chunks.get(chunks).unwrap_or_default()) {
+            let secret = self.secret(cipher.as_ref()).await?;
+            self.fetcher.append(&part, secret, None, sink).await?;
         }
         Ok(())
     }
@@ -605,6 +618,33 @@ impl<'a> Assembly<'a> {
         self.keys.insert(cipher.key.clone(), key);
         Ok(Some((key, cipher.iv)))
     }
+}
+
+/// The parts of chunks, with what lies side by side in one file in one: each request costs a connection.
+fn together(chunks: &[Chunk]) -> Vec<(Part, Option<Cipher>)> {
+    let mut parts: Vec<(Part, Option<Cipher>)> = Vec::new();
+    for chunk in chunks {
+        let joined = parts.last_mut().filter(|(last, cipher)| {
+            let meets = match (&last.range, &chunk.part.range) {
+                (Some(last), Some(next)) => last.end == next.start,
+                (None, _) | (_, None) => false,
+            };
+            meets && last.url == chunk.part.url && cipher.is_none() && chunk.cipher.is_none()
+        });
+        match (joined, &chunk.part.range) {
+            (
+                Some((
+                    Part {
+                        range: Some(all), ..
+                    },
+                    _,
+                )),
+                Some(next),
+            ) => all.end = next.end,
+            _ => parts.push((chunk.part.clone(), chunk.cipher.clone())),
+        }
+    }
+    parts
 }
 
 /// A single file's header and pieces, by its index.
@@ -704,4 +744,52 @@ fn steps(chunks: &[Chunk], from: Seconds, to: Seconds) -> usize {
     let count = (to - from).as_f64() / length.max(0.001);
     // One at a time unless the playlist is far off.
     (count.floor() as usize).clamp(1, 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_side_by_side_in_one_file_is_one_request() {
+        let chunk = |file: &str, range: Option<Range<u64>>, cipher: Option<&str>| Chunk {
+            start: Seconds::ZERO,
+            end: Seconds::ZERO,
+            part: Part {
+                url: Url::parse(file).unwrap(),
+                range,
+            },
+            cipher: cipher.map(|key| Cipher {
+                key: Url::parse(key).unwrap(),
+                iv: [0; 16],
+            }),
+        };
+        let (a, b, key) = (
+            "https://x.org/a",
+            "https://x.org/b",
+            Some("https://x.org/k"),
+        );
+        let joined = together(&[
+            chunk(a, Some(0..5), None),
+            chunk(a, Some(5..9), None),
+            chunk(a, Some(10..12), None),
+            chunk(b, Some(12..13), None),
+            chunk(b, None, None),
+            chunk(b, None, None),
+            // Each of them is padded for itself.
+            chunk(a, Some(0..16), key),
+            chunk(a, Some(16..32), key),
+        ]);
+        let ranges: Vec<_> = joined.into_iter().map(|(part, _)| part.range).collect();
+        let expected = [
+            Some(0..9),
+            Some(10..12),
+            Some(12..13),
+            None,
+            None,
+            Some(0..16),
+            Some(16..32),
+        ];
+        assert_eq!(ranges, expected);
+    }
 }

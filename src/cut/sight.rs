@@ -1,13 +1,13 @@
 //! A look at a source, in the words for people.
 
 use super::peek::length;
-use super::{CutError, Tools};
+use super::{About, CutError, Glance, Tools};
 use crate::media::probe::Scan;
-use crate::media::window::{self, Looked};
+use crate::media::window;
 use crate::media::{Bench, Input, MediaError};
-use crate::recipe::{Source, name_of};
+use crate::recipe::Source;
 use crate::seconds::Seconds;
-use crate::sighting::{self, MOST_KEYFRAMES, Sighting, Sound};
+use crate::sighting::{self, Form, MOST_KEYFRAMES, MOST_STRETCHES, Sighting, Sound};
 use crate::source::Place;
 use crate::title;
 
@@ -15,14 +15,18 @@ use crate::title;
 const SMALL: u64 = 50_000_000;
 
 impl Tools {
-    /// What a source is.
+    /// What a source is; `name` is what it is called unless it knows better.
     ///
     /// # Errors
     /// When it is refused, cannot be reached or read.
-    pub async fn sight(&self, bench: &Bench<'_>, source: &Source) -> Result<Sighting, CutError> {
+    pub async fn sight(
+        &self,
+        bench: &Bench<'_>,
+        source: &Source,
+        name: String,
+    ) -> Result<Sighting, CutError> {
         let Some(path) = self.local(source)? else {
-            let (looked, bytes_fetched) = self.look(bench, source).await?;
-            return Ok(sighting(looked, source, None, bytes_fetched));
+            return Ok(sighting(self.look(bench, source).await?, name, None));
         };
         let size = tokio::fs::metadata(&path)
             .await
@@ -39,13 +43,31 @@ impl Tools {
         if size <= SMALL {
             looked = looked.with_keyframes(bench, &input).await?;
         }
-        Ok(sighting(looked, source, Some(size), 0))
+        let form = match &looked.whole {
+            Some(_) => Form::Tables,
+            None => Form::File,
+        };
+        let glance = Glance {
+            looked,
+            form,
+            about: About::default(),
+            bytes: 0,
+        };
+        Ok(sighting(glance, name, Some(size)))
     }
 }
 
 /// What was looked at, in the words for people.
-fn sighting(looked: Looked, source: &Source, size: Option<u64>, bytes_fetched: u64) -> Sighting {
-    let duration = length(&looked);
+fn sighting(glance: Glance, name: String, size: Option<u64>) -> Sighting {
+    let Glance {
+        looked,
+        form,
+        mut about,
+        bytes: bytes_fetched,
+    } = glance;
+    let duration = length(&looked).or(about.duration);
+    about.chapters.truncate(MOST_STRETCHES);
+    about.heatmap.truncate(MOST_STRETCHES);
     let probe = looked.probe;
     let rates = looked.whole.as_ref().map(|whole| whole.rates());
     let (seen, heard) = rates.unwrap_or_else(|| {
@@ -56,7 +78,7 @@ fn sighting(looked: Looked, source: &Source, size: Option<u64>, bytes_fetched: u
     let sound = probe.audio.as_ref().map(|audio| audio.codec.as_str());
     let own = probe.title.as_deref().and_then(title::clean);
     Sighting {
-        title: own.unwrap_or_else(|| name_of(source)),
+        title: about.title.or(own).unwrap_or(name),
         duration,
         container: sighting::container(&probe.container, &probe.video.codec, sound),
         audio: probe.audio.as_ref().map(|audio| Sound {
@@ -78,7 +100,10 @@ fn sighting(looked: Looked, source: &Source, size: Option<u64>, bytes_fetched: u
         keyframes: looked
             .keyframes
             .filter(|keyframes| keyframes.len() <= MOST_KEYFRAMES),
-        tables: looked.whole.is_some(),
+        form,
+        thumbnail: about.thumbnail,
+        chapters: about.chapters,
+        heatmap: about.heatmap,
         bytes_fetched,
     }
 }

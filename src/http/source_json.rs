@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::clip::Method;
 use crate::recipe::{Mode, Segment};
 use crate::seconds::Seconds;
-use crate::sighting::{Seen, Splice};
+use crate::sighting::{Chapter, Heat, Seen, Splice};
 use crate::sources::{self, Preview};
 use crate::timestamp::Timestamp;
 
@@ -19,12 +19,12 @@ pub struct SourceJson {
     id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
-    /// The file's own, else the name in its address.
+    /// The page's, else the file's own, else the name in its address or that it was uploaded by.
     title: String,
     /// Seconds; null when nobody knows.
     #[schema(value_type = Option<f64>)]
     duration: Option<Seconds>,
-    /// One word: `mp4`, `webm`, `matroska`, `mpegts`, …
+    /// One word: `mp4`, `webm`, `matroska`, `mpegts`, …; of a playlist or a page that of its pieces.
     container: String,
     video: VideoJson,
     audio: Option<AudioJson>,
@@ -39,10 +39,11 @@ pub struct SourceJson {
     playable: bool,
     /// The copy for browsers; null when none is needed.
     preview: Option<PreviewJson>,
-    #[schema(value_type = Vec<Object>)]
-    chapters: [(); 0],
-    #[schema(value_type = Vec<Object>)]
-    heatmap: [(); 0],
+    /// What a page says of its video: named stretches,
+    chapters: Vec<Chapter>,
+    /// how much each stretch was watched,
+    heatmap: Vec<Heat>,
+    /// and a picture on a server of its own: http or https, to be asked for there.
     thumbnail: Option<String>,
     estimate: EstimateJson,
     /// Bytes that travelled to find all this.
@@ -169,9 +170,9 @@ impl SourceJson {
                 progress,
                 error,
             }),
-            chapters: [],
-            heatmap: [],
-            thumbnail: None,
+            chapters: sighting.chapters.clone(),
+            heatmap: sighting.heatmap.clone(),
+            thumbnail: sighting.thumbnail.as_ref().map(Url::to_string),
             estimate: EstimateJson {
                 start: expected.stretch.start,
                 end: expected.stretch.end,

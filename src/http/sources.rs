@@ -25,8 +25,10 @@ use crate::store::previews::Part;
     reason = "read by the OpenAPI document only; the inquiry's own parser gives better errors"
 )]
 pub struct InquiryBody {
-    /// http or https.
-    url: String,
+    /// http or https: a file, a playlist (HLS, DASH) or a page; this or `upload`.
+    url: Option<String>,
+    /// The id of an uploaded file.
+    upload: Option<String>,
     /// The stretch that the estimate is about; about 30 s from the middle unless said.
     #[schema(value_type = Option<Time>)]
     start_time: Option<Time>,

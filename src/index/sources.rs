@@ -1,16 +1,17 @@
 //! Sources that were looked at: found again by their address while they are fresh, forgotten in time.
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::clips::{json, unjson};
 use super::{Index, IndexError};
 use crate::recipe::Source;
 use crate::sighting::{Seen, SourceId};
 use crate::timestamp::Timestamp;
+use crate::upload::UploadId;
 
 const COLUMNS: &str = "id, source, sighting, created_at, expires_at";
 
-/// More sources than this are not remembered: anybody may have one looked at, and each takes up to some 50 kB.
+/// More sources than this are not remembered: anybody may have one looked at, and each takes up to some 100 kB.
 const MOST: usize = 4000;
 
 impl Index {
@@ -114,6 +115,13 @@ impl Index {
         })
         .await
     }
+}
+
+/// Forgets what was seen of an upload, inside the transaction in which the upload goes.
+pub(super) fn forget_source(connection: &Connection, upload: UploadId) -> Result<(), IndexError> {
+    let mut delete = connection.prepare_cached("DELETE FROM sources WHERE source = ?1")?;
+    delete.execute([json(&Source::Upload(upload))?])?;
+    Ok(())
 }
 
 fn seen(row: &Row<'_>) -> Result<Seen, IndexError> {

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::sources::forget_source;
 use super::{Index, IndexError};
 use crate::timestamp::Timestamp;
 use crate::upload::{Metadata, Upload, UploadId};
@@ -145,6 +146,17 @@ impl Index {
         .await
     }
 
+    /// Notes that a complete upload is used; false when there is none any more.
+    ///
+    /// # Errors
+    /// When the index does not take it.
+    pub async fn use_upload(&self, now: Timestamp, id: UploadId) -> Result<bool, IndexError> {
+        self.write(move |connection| {
+            Ok(take(connection, now, &id.to_string())? == Readiness::Complete)
+        })
+        .await
+    }
+
     /// Forgets an upload that no clip needs.
     ///
     /// # Errors
@@ -161,6 +173,7 @@ impl Index {
                 Some(true) => Ok(Removed::Needed),
                 Some(false) => {
                     connection.execute("DELETE FROM uploads WHERE id = ?1", [id.to_string()])?;
+                    forget_source(connection, id)?;
                     Ok(Removed::Gone)
                 }
             }
@@ -175,7 +188,7 @@ impl Index {
     pub async fn lose_upload(&self, id: UploadId) -> Result<(), IndexError> {
         self.write(move |connection| {
             connection.execute("DELETE FROM uploads WHERE id = ?1", [id.to_string()])?;
-            Ok(())
+            forget_source(connection, id)
         })
         .await
     }
@@ -209,7 +222,11 @@ impl Index {
             let mut delete = connection.prepare_cached(&format!(
                 "DELETE FROM uploads WHERE id = ?1 AND {USED} <= ?2 AND NOT {NEEDED}"
             ))?;
-            Ok(delete.execute(params![id.to_string(), horizon.0])? == 1)
+            let expired = delete.execute(params![id.to_string(), horizon.0])? == 1;
+            if expired {
+                forget_source(connection, id)?;
+            }
+            Ok(expired)
         })
         .await
     }

@@ -14,6 +14,7 @@ use std::path::Path;
 use url::Url;
 
 use crate::seconds::Seconds;
+use crate::sighting::{Chapter, Heat};
 
 pub use blame::{PageError, blame};
 pub use cookies::{LentCookies, examine_cookies};
@@ -83,23 +84,6 @@ pub enum Kind {
     Hls,
     /// A manifest.
     Dash,
-}
-
-/// A named stretch.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Chapter {
-    pub start: Seconds,
-    pub end: Seconds,
-    /// Cleaned.
-    pub title: String,
-}
-
-/// How much a stretch was watched, from 0 to 1.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Heat {
-    pub start: Seconds,
-    pub end: Seconds,
-    pub value: f64,
 }
 
 impl Stream {

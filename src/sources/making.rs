@@ -6,18 +6,20 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{find, stopped_with};
+use super::{find, reading, stopped_with};
 use crate::app::App;
 use crate::app::desk::{Lane, Standing};
 use crate::clip::Failure;
-use crate::cut::peek::Material;
+use crate::cut::peek::{Bearings, Extent, Material};
 use crate::cut::{CutError, sentence};
 use crate::library::{self, LibraryError, blocking};
-use crate::media::preview::browser::Pictures;
 use crate::media::{Bench, MediaError};
+use crate::recipe::Source;
 use crate::seconds::Seconds;
-use crate::sighting::{Seen, SourceId};
+use crate::sighting::{Form, Seen, SourceId};
 use crate::store::previews::Part;
+use crate::upload::UploadId;
+use crate::uploads;
 use crate::worker::chain;
 
 /// Why a part was not made.
@@ -153,6 +155,10 @@ async fn make(
     library::make_sure_of_room(app, expected(part), 0).await?;
     let previews = app.previews.clone();
     let dir = blocking(move || previews.work_dir()).await?;
+    let _reading = reading(app, &seen.source);
+    if let Source::Upload(upload) = &seen.source {
+        use_upload(app, *upload).await?;
+    }
     let stop = stopped_with(app);
     let bench = app.tools.bench(dir.path(), &stop, progress);
     let files = files(app, &bench, &seen, part).await;
@@ -174,6 +180,15 @@ async fn make(
     Ok(kept.map(drop)?)
 }
 
+/// Counts an upload as used, right before it is.
+async fn use_upload(app: &App, id: UploadId) -> Result<(), MakingError> {
+    match uploads::used(app, id).await {
+        Ok(_) => Ok(()),
+        Err(LibraryError::UploadGone) => Err(MakingError::Unwanted),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Makes the files of a part in the work directory, in the order of [`Part::files`].
 async fn files(
     app: &App,
@@ -188,7 +203,8 @@ async fn files(
         Part::Copy => Ok(Vec::new()),
         Part::Filmstrip => {
             let strip = app.tools.filmstrip(bench, &from, most).await?;
-            let cues = strip.cues(seen.sighting.duration, "filmstrip");
+            let end = from.end().or(seen.sighting.duration);
+            let cues = strip.cues(end, "filmstrip");
             let path = bench.dir.join("cues.vtt");
             tokio::fs::write(&path, cues).await?;
             Ok(vec![strip.sheet, path])
@@ -203,21 +219,16 @@ async fn files(
         }
         Part::Preview => {
             let length = Seconds::from_whole(i64::from(settings.preview_seconds));
-            let pictures = if seen.sighting.pictures_play() && !seen.sighting.video.interlaced {
-                Pictures::Kept
-            } else {
-                Pictures::Small
-            };
-            let made = app.tools.preview(bench, &from, length, pictures).await?;
+            let made = app.tools.preview(bench, &from, length).await?;
             Ok(vec![made])
         }
     }
 }
 
-/// What a preview is made from: the source itself where it lies here or its tables lead to single bytes, else a copy of it, which
-/// serves for all previews.
+/// What a preview is made from: the source itself where it lies here or its tables lead to single bytes, else a copy of it, or of its
+/// beginning, which serves for all previews.
 async fn material(app: &App, bench: &Bench<'_>, seen: &Seen) -> Result<Material, MakingError> {
-    if seen.link().is_none() || seen.sighting.tables {
+    if seen.link().is_none() || seen.sighting.form == Form::Tables {
         return Ok(Material::Source(seen.source.clone()));
     }
     let id = seen.id;
@@ -226,24 +237,54 @@ async fn material(app: &App, bench: &Bench<'_>, seen: &Seen) -> Result<Material,
     let own = bench.dir.join("own");
     if let Some(files) = find(app, id, Part::Copy).await {
         let target = own.clone();
-        let linked = blocking(move || {
-            let file = files.first().ok_or(std::io::ErrorKind::NotFound)?;
-            std::fs::hard_link(file, target)
+        let taken = blocking(move || {
+            let [copy, bearings] = files.as_slice() else {
+                return Err(std::io::ErrorKind::NotFound.into());
+            };
+            let bearings: Bearings = serde_json::from_slice(&std::fs::read(bearings)?)?;
+            std::fs::hard_link(copy, target)?;
+            Ok(bearings)
         });
-        if linked.await.is_ok() {
-            return Ok(Material::Copy(own));
+        if let Ok(bearings) = taken.await {
+            return Ok(Material::Copy(own, bearings));
         }
     }
-    let most = app.settings.sources.fetch_bytes.0;
-    library::make_sure_of_room(app, most, 0).await?;
-    let copy = app.tools.copied(bench, &seen.source, most).await?;
+    let (copy, bearings) = fetched(app, bench, seen).await?;
     let (previews, target) = (app.previews.clone(), own.clone());
+    let told = bench.dir.join("copy.json");
     blocking(move || {
+        std::fs::write(&told, serde_json::to_vec(&bearings)?)?;
         std::fs::hard_link(&copy, target)?;
-        previews.keep(id, Part::Copy, &[copy])
+        previews.keep(id, Part::Copy, &[copy, told])
     })
     .await?;
-    Ok(Material::Copy(own))
+    Ok(Material::Copy(own, bearings))
+}
+
+/// Brings a link here: all of a file, the beginning of anything else.
+async fn fetched(
+    app: &App,
+    bench: &Bench<'_>,
+    seen: &Seen,
+) -> Result<(PathBuf, Bearings), MakingError> {
+    let settings = &app.settings.sources;
+    let most = settings.fetch_bytes.0;
+    match seen.sighting.form {
+        Form::Tables | Form::File => {
+            library::make_sure_of_room(app, most, 0).await?;
+            let copy = app.tools.copied(bench, &seen.source, most).await?;
+            Ok((copy, Bearings::default()))
+        }
+        Form::Pieces | Form::Page => {
+            // For a moment both are here: what came, and what it is put together to.
+            library::make_sure_of_room(app, most.saturating_mul(2), 0).await?;
+            let most = Extent {
+                bytes: most,
+                length: Seconds::from_whole(i64::from(settings.preview_seconds)),
+            };
+            Ok(app.tools.gathered(bench, &seen.source, most).await?)
+        }
+    }
 }
 
 /// Clips come first; but not for ever.

@@ -20,7 +20,7 @@ pub struct Previews {
 /// What can be kept of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
-    /// A link's bytes, all of them, where the other parts need them.
+    /// A link's bytes, or the beginning of what it leads to, where the other parts need them, and how to count in them.
     Copy,
     Filmstrip,
     Waveform,
@@ -41,7 +41,7 @@ impl Part {
     /// Names of its files; the first is the one that is served.
     pub const fn files(self) -> &'static [&'static str] {
         match self {
-            Part::Copy => &["copy.bin"],
+            Part::Copy => &["copy.bin", "copy.json"],
             Part::Filmstrip => &["filmstrip.jpg", "filmstrip.vtt"],
             Part::Waveform => &["waveform.json"],
             Part::Preview => &["preview.mp4"],

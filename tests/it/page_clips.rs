@@ -12,11 +12,11 @@ use super::support::service::{Service, Setup, recipe};
 use super::video_pages::{WITH_PLUGINS, program, readable, with_faults, ytdlp};
 
 /// A service that reads pages by a program.
-fn reading(program: &Path) -> Service {
+pub fn reading(program: &Path) -> Service {
     set(program).start()
 }
 
-fn set(program: &Path) -> Setup {
+pub fn set(program: &Path) -> Setup {
     let readable: Vec<String> = readable()
         .iter()
         .map(|path| path.display().to_string())
@@ -26,7 +26,7 @@ fn set(program: &Path) -> Setup {
         .with("ENGINE__READABLE", readable.join(","))
 }
 
-fn page(origin: &Origin, path: &str, html: &str) -> String {
+pub fn page(origin: &Origin, path: &str, html: &str) -> String {
     let bytes = format!(
         "<!doctype html><html><head><title>A film</title></head><body>{html}</body></html>"
     )

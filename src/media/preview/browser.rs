@@ -33,8 +33,8 @@ pub async fn preview(
 ) -> Result<PathBuf, MediaError> {
     let target = bench.dir.join("preview.mp4");
     let zero = probe.zero();
-    // Only where nothing has to be moved do packets fit as they are.
-    let kept = pictures == Pictures::Kept && zero == Seconds::ZERO;
+    // Packets fit as they are where nothing has to be moved, or all of them by the same: a copy of ours has every timestamp that it needs.
+    let kept = pictures == Pictures::Kept && (zero == Seconds::ZERO || probe.zero_at.is_some());
     let mut list = arguments([
         &"-copyts",
         &"-filter_threads",
@@ -44,6 +44,13 @@ pub async fn preview(
         &"-t",
         &most.to_string(),
     ]);
+    if kept && zero != Seconds::ZERO {
+        list.extend(arguments([
+            &"-itsoffset",
+            &(Seconds::ZERO - zero).to_string(),
+        ]));
+    }
+    let late = if kept { Seconds::ZERO } else { zero };
     list.extend(probe::input_arguments(
         &Input::File(path.to_owned()),
         bench.engine.max_pixels,
@@ -62,7 +69,7 @@ pub async fn preview(
         Some(audio) => {
             let map = format!("0:{}", audio.index);
             let filter =
-                format!("asetpts=PTS-{zero}/TB,aresample=async=1:first_pts=0:min_hard_comp=0.004");
+                format!("asetpts=PTS-{late}/TB,aresample=async=1:first_pts=0:min_hard_comp=0.004");
             list.extend(arguments([
                 &"-map", &map, &"-af", &filter, &"-c:a", &"aac", &"-b:a", &"96k", &"-ac", &"2",
                 &"-ar", &"48000",
@@ -84,7 +91,10 @@ pub async fn preview(
     let length = probe.duration.map_or(most, |all| all.min(most)).as_f64();
     let frames = (length * probe.video.fps.unwrap_or(25.0)).max(1.0);
     let progress = bench.progress.clone();
-    sidecar::ffmpeg(bench.job(bench.engine.cut_deadline), list, move |frame| {
+    // It may lie outside of the job's folder.
+    let reads = [path.to_owned()];
+    let job = bench.job(bench.engine.cut_deadline).reading(&reads);
+    sidecar::ffmpeg(job, list, move |frame| {
         progress.send_replace((frame as f64 / frames).min(0.99));
     })
     .await

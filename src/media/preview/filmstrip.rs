@@ -123,11 +123,16 @@ pub async fn of_file(
     length: Option<Seconds>,
 ) -> Result<Filmstrip, MediaError> {
     let step = length.map_or(1.0, |length| length.as_f64() / (MOST - 1) as f64);
+    let zero = probe.zero();
+    // Behind the end of a beginning lies a little more of the source.
+    let inside = probe
+        .zero_at
+        .and(length)
+        .map_or(String::new(), |length| format!("*lt(t,{})", zero + length));
     let select = format!(
-        "select='(isnan(prev_selected_t)+gte(t-prev_selected_t,{step:.6}))*lt(selected_n,{MOST})',"
+        "select='(isnan(prev_selected_t)+gte(t-prev_selected_t,{step:.6}))*lt(selected_n,{MOST}){inside}',"
     );
     let small = small(bench, path, probe, &select).await?;
-    let zero = probe.zero();
     let times = small.times.iter().map(|time| *time - zero).collect();
     sheet(bench, small, times).await
 }
@@ -209,7 +214,7 @@ async fn small(
         &"framecrc",
     ]));
     list.push(file(&list_file));
-    run(bench, list).await?;
+    run(bench, path, list).await?;
     let times = listed(&tokio::fs::read_to_string(&list_file).await?);
     if times.is_empty() {
         return Err(MediaError::Damaged(None));
@@ -253,7 +258,7 @@ async fn sheet(
         &"mjpeg",
     ]));
     list.push(file(&target));
-    run(bench, list).await?;
+    run(bench, &small.path, list).await?;
     let size = tokio::fs::metadata(&target)
         .await
         .map_or(0, |meta| meta.len());
@@ -268,8 +273,15 @@ async fn sheet(
     })
 }
 
-async fn run(bench: &Bench<'_>, list: Vec<std::ffi::OsString>) -> Result<(), MediaError> {
-    let made = sidecar::ffmpeg(bench.job(bench.engine.cut_deadline), list, |_| {}).await;
+/// Runs ffmpeg on a file, which may lie outside of the job's folder.
+async fn run(
+    bench: &Bench<'_>,
+    path: &Path,
+    list: Vec<std::ffi::OsString>,
+) -> Result<(), MediaError> {
+    let reads = [path.to_owned()];
+    let job = bench.job(bench.engine.cut_deadline).reading(&reads);
+    let made = sidecar::ffmpeg(job, list, |_| {}).await;
     made.map(drop)
         .map_err(|error| MediaError::from_sidecar(error, Phase::Cutting))
 }

@@ -58,7 +58,10 @@ astats=metadata=1:reset=1:measure_perchannel=Min_level+Max_level:measure_overall
         &"null",
         &"file:nothing",
     ]));
-    sidecar::ffmpeg(bench.job(bench.engine.cut_deadline), list, |_| {})
+    // It may lie outside of the job's folder.
+    let reads = [path.to_owned()];
+    let job = bench.job(bench.engine.cut_deadline).reading(&reads);
+    sidecar::ffmpeg(job, list, |_| {})
         .await
         .map_err(|error| MediaError::from_sidecar(error, Phase::Cutting))?;
     let printed = tokio::fs::read_to_string(bench.dir.join(LEVELS)).await?;

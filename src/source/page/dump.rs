@@ -12,8 +12,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::{Chapter, Heat, Live, Page, PageError, Wish, choose};
+use super::{Live, Page, PageError, Wish, choose};
 use crate::seconds::Seconds;
+use crate::sighting::{Chapter, Heat};
 use crate::title;
 
 const CHAPTERS_MOST: usize = 500;
