@@ -96,7 +96,11 @@ pub enum Preview {
 ///
 /// # Errors
 /// When it is refused, cannot be reached or read in time, or too many are being looked at.
-pub async fn look(app: &App, inquiry: &Inquiry) -> Result<(Seen, Look), SourcesError> {
+pub async fn look(
+    app: &App,
+    inquiry: &Inquiry,
+    visitor: &str,
+) -> Result<(Seen, Look), SourcesError> {
     let source = &inquiry.source;
     let _reading = reading(app, source);
     let name = match source {
@@ -118,7 +122,7 @@ pub async fn look(app: &App, inquiry: &Inquiry) -> Result<(Seen, Look), SourcesE
     if let Some(seen) = fresh(app, source).await? {
         return Ok((seen, Look::Known));
     }
-    let _place = app.desk.probe().await.ok_or(SourcesError::Busy)?;
+    let _place = app.desk.probe(visitor).await.ok_or(SourcesError::Busy)?;
     let began = Instant::now();
     let previews = app.previews.clone();
     let dir = blocking(move || previews.work_dir()).await?;
@@ -227,14 +231,20 @@ pub async fn preview(app: &App, seen: &Seen) -> Preview {
 ///
 /// # Errors
 /// When it cannot be made, or not in a moment: then it is being made.
-pub async fn part(app: &App, seen: &Seen, part: Part) -> Result<Vec<PathBuf>, SourcesError> {
+pub async fn part(
+    app: &App,
+    seen: &Seen,
+    part: Part,
+    visitor: &str,
+) -> Result<Vec<PathBuf>, SourcesError> {
     if part == Part::Waveform && seen.sighting.audio.is_none() {
         return Err(SourcesError::NoSound);
     }
     if let Some(files) = find(app, seen.id, part).await {
         return Ok(files);
     }
-    let mut following = app.desk.order(seen.id, part).ok_or(SourcesError::Busy)?;
+    let ordered = app.desk.order(visitor, seen.id, part);
+    let mut following = ordered.ok_or(SourcesError::Busy)?;
     let patience = match part {
         Part::Filmstrip | Part::Waveform => Duration::from_secs(15),
         Part::Copy | Part::Preview => Duration::ZERO,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::clip::Failure;
 use crate::config;
@@ -18,7 +19,8 @@ pub struct Desk {
     probes: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     streams_per_visitor: usize,
-    visitors: Arc<Mutex<HashMap<String, usize>>>,
+    /// Streams that are open, the oldest first.
+    seats: Arc<Mutex<Vec<Arc<Seat>>>>,
     uploads: Arc<Mutex<HashMap<UploadId, usize>>>,
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     orders: Mutex<Orders>,
@@ -30,11 +32,15 @@ pub struct Desk {
 struct Orders {
     given: HashMap<(SourceId, Part), Order>,
     next: u64,
+    /// When visitors were last served, as the number of the order that was next then.
+    served: HashMap<String, u64>,
 }
 
 /// A part that is wanted.
 struct Order {
     number: u64,
+    /// Who asked first.
+    visitor: String,
     state: watch::Sender<Standing>,
     asked: Instant,
 }
@@ -49,11 +55,27 @@ pub enum Standing {
     Failed(Failure, Instant),
 }
 
+/// A place for looking at a source; free again when this is dropped.
+pub struct Probing {
+    _turn: OwnedMutexGuard<()>,
+    _place: OwnedSemaphorePermit,
+}
+
 /// A stream in hand; its place is free again when this is dropped.
 pub struct Streaming {
+    seat: Arc<Seat>,
+    seats: Arc<Mutex<Vec<Arc<Seat>>>>,
+}
+
+/// A stream's place.
+struct Seat {
     visitor: String,
-    visitors: Arc<Mutex<HashMap<String, usize>>>,
-    _place: OwnedSemaphorePermit,
+    /// When a piece was last taken.
+    taken: Mutex<Instant>,
+    /// Set when the place was given to somebody else.
+    gone: CancellationToken,
+    /// None once it is free.
+    place: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 /// An upload that is being read; it does not expire until this is dropped.
@@ -81,6 +103,10 @@ impl Lane {
 
 /// More parts than this do not wait.
 const MOST_ORDERS: usize = 64;
+/// Nor more than this for one visitor.
+const MOST_OF_ONE: usize = 8;
+/// A stream of which nobody takes anything for so long gives its place to whoever wants one.
+const IDLE: Duration = Duration::from_secs(60);
 /// What failed is not tried again for so long.
 const FAILED_FOR: Duration = Duration::from_secs(120);
 
@@ -91,7 +117,7 @@ impl Desk {
             probes: Arc::new(Semaphore::new(settings.probes)),
             streams: Arc::new(Semaphore::new(settings.streams)),
             streams_per_visitor: settings.streams_per_visitor,
-            visitors: Arc::default(),
+            seats: Arc::default(),
             uploads: Arc::default(),
             turns: Mutex::default(),
             orders: Mutex::default(),
@@ -99,27 +125,43 @@ impl Desk {
         }
     }
 
-    /// A place for looking at a source; `None` when none gets free in a moment.
-    pub async fn probe(&self) -> Option<OwnedSemaphorePermit> {
+    /// A place for looking at a source; `None` when none gets free in a moment. A visitor looks at one after the other.
+    pub async fn probe(&self, visitor: &str) -> Option<Probing> {
+        const OWN: Duration = Duration::from_secs(10);
         const MOMENT: Duration = Duration::from_secs(2);
+        let own = format!("looks of {visitor}");
+        let turn = tokio::time::timeout(OWN, self.turn(&own)).await.ok()?;
         let place = Arc::clone(&self.probes).acquire_owned();
-        tokio::time::timeout(MOMENT, place).await.ok()?.ok()
+        let place = tokio::time::timeout(MOMENT, place).await.ok()?.ok()?;
+        Some(Probing {
+            _turn: turn,
+            _place: place,
+        })
     }
 
     /// A place for a stream; `None` when the visitor, or all together, have as many as they may.
     pub fn stream(&self, visitor: String) -> Option<Streaming> {
-        let place = Arc::clone(&self.streams).try_acquire_owned().ok()?;
-        let mut visitors = lock(&self.visitors);
-        let count = visitors.entry(visitor.clone()).or_default();
-        if *count >= self.streams_per_visitor {
-            return None;
+        let mut seats = lock(&self.seats);
+        let own = |seat: &&Arc<Seat>| seat.visitor == visitor;
+        if seats.iter().filter(own).count() >= self.streams_per_visitor {
+            // The visitor's own idle one, if there is any.
+            drop(Seat::give_up(&mut seats, |seat| seat.visitor == visitor)?);
         }
-        *count += 1;
-        drop(visitors);
-        Some(Streaming {
+        let place = match Arc::clone(&self.streams).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => Seat::give_up(&mut seats, |_| true)?,
+        };
+        let seat = Arc::new(Seat {
             visitor,
-            visitors: Arc::clone(&self.visitors),
-            _place: place,
+            taken: Mutex::new(Instant::now()),
+            gone: CancellationToken::new(),
+            place: Mutex::new(Some(place)),
+        });
+        seats.push(Arc::clone(&seat));
+        drop(seats);
+        Some(Streaming {
+            seat,
+            seats: Arc::clone(&self.seats),
         })
     }
 
@@ -148,7 +190,12 @@ impl Desk {
     }
 
     /// Orders a part unless it is ordered already, and follows it; `None` when too many wait.
-    pub fn order(&self, id: SourceId, part: Part) -> Option<watch::Receiver<Standing>> {
+    pub fn order(
+        &self,
+        visitor: &str,
+        id: SourceId,
+        part: Part,
+    ) -> Option<watch::Receiver<Standing>> {
         let mut orders = lock(&self.orders);
         if let Some(order) = orders.given.get_mut(&(id, part)) {
             let over = match &*order.state.borrow() {
@@ -170,13 +217,17 @@ impl Desk {
                 Standing::Done => false,
             });
         let waiting = |order: &&Order| *order.state.borrow() == Standing::Waiting;
-        if orders.given.values().filter(waiting).count() >= MOST_ORDERS {
+        let own = |order: &&Order| waiting(order) && order.visitor == visitor;
+        if orders.given.values().filter(waiting).count() >= MOST_ORDERS
+            || orders.given.values().filter(own).count() >= MOST_OF_ONE
+        {
             return None;
         }
         let (state, following) = watch::channel(Standing::Waiting);
         orders.next += 1;
         let order = Order {
             number: orders.next,
+            visitor: visitor.to_owned(),
             state,
             asked: Instant::now(),
         };
@@ -195,15 +246,26 @@ impl Desk {
         Some(standing)
     }
 
-    /// Takes the oldest order of a lane that waits in hand.
+    /// Takes an order of a lane in hand: of the visitor served longest ago, the oldest.
     pub fn take(&self, lane: Lane) -> Option<(SourceId, Part)> {
-        let orders = lock(&self.orders);
-        let waiting = orders.given.iter().filter(|((_, part), order)| {
+        let mut orders = lock(&self.orders);
+        let Orders {
+            given,
+            next,
+            served,
+        } = &mut *orders;
+        let waiting = given.iter().filter(|((_, part), order)| {
             Lane::of(*part) == lane && *order.state.borrow() == Standing::Waiting
         });
-        let (key, order) = waiting.min_by_key(|(_, order)| order.number)?;
+        let last = |visitor: &str| served.get(visitor).copied().unwrap_or(0);
+        let (key, order) = waiting.min_by_key(|(_, order)| (last(&order.visitor), order.number))?;
         order.state.send_replace(Standing::Making(0.0));
-        Some(*key)
+        let (key, visitor) = (*key, order.visitor.clone());
+        // Who has nothing here any more is as good as new.
+        served.retain(|visitor, _| given.values().any(|order| order.visitor == *visitor));
+        *next += 1;
+        served.insert(visitor, *next);
+        Some(key)
     }
 
     /// Notes how far a part is.
@@ -233,15 +295,36 @@ impl Desk {
     }
 }
 
+impl Seat {
+    /// Takes the place of the stream that has been idle the longest among those that may lose it; `None` when none is idle.
+    fn give_up(
+        seats: &mut Vec<Arc<Seat>>,
+        may: impl Fn(&Seat) -> bool,
+    ) -> Option<OwnedSemaphorePermit> {
+        let idle = |seat: &Seat| lock(&seat.taken).elapsed();
+        let (number, _) = seats
+            .iter()
+            .enumerate()
+            .filter(|(_, seat)| may(seat) && idle(seat) >= IDLE)
+            .max_by_key(|(_, seat)| idle(seat))?;
+        let seat = seats.remove(number);
+        seat.gone.cancel();
+        lock(&seat.place).take()
+    }
+}
+
+impl Streaming {
+    /// Notes that a piece is being taken; what is returned is set when the place has been given to somebody else.
+    pub fn taking(&self) -> CancellationToken {
+        *lock(&self.seat.taken) = Instant::now();
+        self.seat.gone.clone()
+    }
+}
+
 impl Drop for Streaming {
     fn drop(&mut self) {
-        let mut visitors = lock(&self.visitors);
-        if let Some(count) = visitors.get_mut(&self.visitor) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                visitors.remove(&self.visitor);
-            }
-        }
+        lock(&self.seats).retain(|seat| !Arc::ptr_eq(seat, &self.seat));
+        drop(lock(&self.seat.place).take());
     }
 }
 
@@ -299,10 +382,10 @@ mod tests {
     fn the_same_part_is_ordered_once_and_the_oldest_comes_first() {
         let desk = desk(1, 1);
         let [one, two] = [(); 2].map(|()| SourceId(uuid::Uuid::now_v7()));
-        let first = desk.order(one, Part::Filmstrip).unwrap();
-        desk.order(two, Part::Waveform).unwrap();
-        desk.order(two, Part::Preview).unwrap();
-        let again = desk.order(one, Part::Filmstrip).unwrap();
+        let first = desk.order("a", one, Part::Filmstrip).unwrap();
+        desk.order("a", two, Part::Waveform).unwrap();
+        desk.order("a", two, Part::Preview).unwrap();
+        let again = desk.order("a", one, Part::Filmstrip).unwrap();
         assert_eq!(desk.take(Lane::Quick), Some((one, Part::Filmstrip)));
         assert_eq!(desk.take(Lane::Slow), Some((two, Part::Preview)));
         assert_eq!(desk.take(Lane::Slow), None);
@@ -313,7 +396,55 @@ mod tests {
         );
         assert_eq!(desk.take(Lane::Quick), Some((two, Part::Waveform)));
         // What has gone is made again.
-        desk.order(one, Part::Filmstrip).unwrap();
+        desk.order("a", one, Part::Filmstrip).unwrap();
         assert_eq!(desk.standing(one, Part::Filmstrip), Some(Standing::Waiting));
+    }
+
+    #[test]
+    fn an_idle_stream_gives_its_place_to_who_wants_one() {
+        let desk = desk(2, 2);
+        let idle = desk.stream("a".into()).unwrap();
+        let busy = desk.stream("b".into()).unwrap();
+        assert!(desk.stream("c".into()).is_none());
+        let long_ago = Instant::now().checked_sub(IDLE * 2).unwrap();
+        *lock(&idle.seat.taken) = long_ago;
+        *lock(&busy.seat.taken) = long_ago;
+        assert!(!busy.taking().is_cancelled());
+        let third = desk.stream("c".into());
+        assert!(third.is_some() && idle.taking().is_cancelled() && !busy.taking().is_cancelled());
+        // Going away twice frees nothing twice.
+        drop(idle);
+        assert!(desk.stream("d".into()).is_none());
+        drop(busy);
+        assert!(desk.stream("d".into()).is_some());
+    }
+
+    #[test]
+    fn visitors_are_served_in_turn_and_none_orders_everything() {
+        let desk = desk(1, 1);
+        let ids: Vec<SourceId> = (0..12).map(|_| SourceId(uuid::Uuid::now_v7())).collect();
+        for id in &ids[..MOST_OF_ONE] {
+            desk.order("greedy", *id, Part::Filmstrip).unwrap();
+        }
+        assert!(desk.order("greedy", ids[10], Part::Filmstrip).is_none());
+        desk.order("modest", ids[11], Part::Filmstrip).unwrap();
+        assert_eq!(desk.take(Lane::Quick).unwrap().0, ids[0]);
+        assert_eq!(desk.take(Lane::Quick).unwrap().0, ids[11]);
+        assert_eq!(desk.take(Lane::Quick).unwrap().0, ids[1]);
+    }
+
+    #[tokio::test]
+    async fn a_visitor_looks_at_one_source_after_the_other() {
+        let desk = Desk::new(&config::Sources {
+            probes: 2,
+            ..config::Sources::default()
+        });
+        let first = desk.probe("a").await.unwrap();
+        let second = tokio::time::timeout(Duration::from_millis(50), desk.probe("a"));
+        assert!(second.await.is_err(), "two at once");
+        let other = desk.probe("b").await;
+        assert!(other.is_some());
+        drop(first);
+        assert!(desk.probe("a").await.is_some());
     }
 }

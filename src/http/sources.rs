@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::clips::{Time, body_of, limits};
 use super::error::{Failed, For, Problem, ProblemBody, not_found};
 use super::source_json::SourceJson;
-use super::{AppData, SANDBOX};
+use super::{AppData, SANDBOX, visitor};
 use crate::app::App;
 use crate::library::blocking;
 use crate::recipe::{Inquiry, Mode};
@@ -58,7 +58,9 @@ pub async fn look(
 ) -> Result<HttpResponse, Failed> {
     let body = body_of(&app, &request, body).answering(&request)?;
     let inquiry = Inquiry::from_json(&body, &limits(&app.settings)).answering(&request)?;
-    let (seen, look) = sources::look(&app, &inquiry).await.answering(&request)?;
+    let (seen, look) = sources::look(&app, &inquiry, &visitor::mark(&app, &request))
+        .await
+        .answering(&request)?;
     let answer = SourceJson::new(&app, &seen, inquiry.stretch, inquiry.mode).await;
     let status = match look {
         Look::New => StatusCode::CREATED,
@@ -93,7 +95,7 @@ pub async fn filmstrip(
     let half = half(&request, query.format.as_deref()).answering(&request)?;
     let id = id(&request).answering(&request)?;
     let seen = sources::show(&app, id).await.answering(&request)?;
-    let files = sources::part(&app, &seen, Part::Filmstrip).await;
+    let files = sources::part(&app, &seen, Part::Filmstrip, &visitor::mark(&app, &request)).await;
     let files = files.answering(&request)?;
     let (place, kind) = match half {
         Half::Sheet => (0, "image/jpeg"),
@@ -114,7 +116,7 @@ pub async fn filmstrip(
 pub async fn waveform(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
     let id = id(&request).answering(&request)?;
     let seen = sources::show(&app, id).await.answering(&request)?;
-    let files = sources::part(&app, &seen, Part::Waveform).await;
+    let files = sources::part(&app, &seen, Part::Waveform, &visitor::mark(&app, &request)).await;
     let path = files.answering(&request)?.into_iter().next();
     let path = path.ok_or_else(not_found).answering(&request)?;
     file(&app, &request, path, "application/json", &seen).await

@@ -28,9 +28,7 @@ pub async fn stream(app: AppData, request: HttpRequest) -> Result<HttpResponse, 
     let wanted = range
         .and_then(|range| Wanted::parse(range.to_str().ok()?))
         .unwrap_or(Wanted::All);
-    let visitor = app
-        .secret
-        .visitor(visitor::address(&app.settings, &request));
+    let visitor = visitor::mark(&app, &request);
     match open(&app, id, wanted, visitor).await {
         Ok(Streamed::File { path, kind }) => {
             let seen = sources::show(&app, id).await.answering(&request)?;
@@ -95,7 +93,9 @@ fn relayed(
     let pieces = futures_util::stream::unfold(Some((relay, terms)), |held| async move {
         let (mut relay, terms) = held?;
         // A player may take hours; the service does not wait for it to stop.
-        let next = terms.1.run_until_cancelled(relay.next()).await;
+        let gone = terms.0.taking();
+        let taken = terms.1.run_until_cancelled(relay.next());
+        let next = gone.run_until_cancelled(taken).await.flatten();
         match next.unwrap_or(Err(RelayError::Timeout)) {
             Ok(Some(piece)) => Some((Ok(piece), Some((relay, terms)))),
             Ok(None) => None,

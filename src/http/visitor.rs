@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use actix_web::HttpRequest;
 use actix_web::http::header;
 
+use crate::app::App;
 use crate::config::Settings;
 
 /// Whether the peer is a proxy whose word is taken.
@@ -22,6 +23,11 @@ pub fn from_proxy(settings: &Settings, peer: Option<IpAddr>) -> bool {
 pub fn forwarded(settings: &Settings, request: &HttpRequest) -> bool {
     from_proxy(settings, request.peer_addr().map(|peer| peer.ip()))
         && request.headers().contains_key("x-forwarded-for")
+}
+
+/// The mark by which a visitor is told from others; the address cannot be read from it.
+pub fn mark(app: &App, request: &HttpRequest) -> String {
+    app.secret.visitor(address(&app.settings, request))
 }
 
 /// The visitor's address: the peer's, or the last one in X-Forwarded-For that is not itself a trusted proxy.

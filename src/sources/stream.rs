@@ -33,7 +33,7 @@ pub async fn stream(
 ) -> Result<Streamed, SourcesError> {
     let seen = show(app, id).await?;
     if !seen.sighting.playable() {
-        let files = part(app, &seen, Part::Preview).await?;
+        let files = part(app, &seen, Part::Preview, &visitor).await?;
         let path = files.into_iter().next().ok_or(SourcesError::Pending)?;
         return Ok(Streamed::File {
             path,
