@@ -103,7 +103,9 @@ fn a_clip_interrupted_twice_fails_and_can_be_made_again() {
     let other = service.ticket(&quick(&link));
     for _ in 0..2 {
         service.wait_for(&ticket.id, &["fetching"]);
-        assert!(service.work_of(&ticket).is_dir());
+        until("the work folder is there", || {
+            service.work_of(&ticket).is_dir()
+        });
         service = service.killed_and_started_again(setup());
     }
     let clip = service.clip(&ticket);

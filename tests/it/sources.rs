@@ -343,7 +343,13 @@ fn looks_are_bounded_and_leave_clips_alone() {
     std::thread::scope(|scope| {
         let first = scope.spawn(|| service.post("/api/sources", &json!({"url": silent})));
         until("the first look is under way", || origin.open() > 0);
-        let second = service.post("/api/sources", &json!({"url": link}));
+        // Another visitor: one's own looks wait for each other.
+        let headers = [
+            ("content-type", "application/json"),
+            ("x-forwarded-for", "203.0.113.9"),
+        ];
+        let body = json!({"url": link}).to_string();
+        let second = service.request("POST", "/api/sources", &headers, body.as_bytes());
         second.expect_problem(503, "sources_busy");
         assert!(!second.header("retry-after").is_empty());
         let clip = json!({"url": link, "start_time": 0.5, "end_time": 1.5, "mode": "fast"});

@@ -432,7 +432,7 @@ fn what_previews_may_cost_is_bounded() {
     until("upstreams are closed", || origin.open() == 0);
     // A copy is no longer than it may be.
     let small = media::film(
-        "small.mkv",
+        "small-enough.mkv",
         "testsrc2=size=64x64:rate=25:duration=6",
         None,
         "-c:v mpeg4 -q:v 20",
