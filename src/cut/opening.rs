@@ -32,6 +32,10 @@ pub struct Extent {
 
 /// Previews need not be taller.
 const HEIGHT: u32 = 360;
+/// What is no longer than this is fetched without asking how much it may be.
+const SHORT: Seconds = Seconds::from_whole(120);
+/// The rest may be richer than a sample of it.
+const RICHER: f64 = 1.4;
 /// Connections that are kept for playlists, headers, keys and looks at beginnings.
 const OTHER_CONNECTIONS: usize = 60;
 
@@ -58,7 +62,7 @@ impl Tools {
         let opened = source::open_link(&self.gate, url, budget, bench.subject)?;
         let work = async {
             let mut film = self.film(bench, &opened, HEIGHT).await?;
-            film.opening(bench, most.length, pieces.max(2)).await
+            film.opening(bench, most, pieces.max(2)).await
         };
         let window = explained(timely(bench, work).await, &opened)?;
         let bearings = bearings(&window);
@@ -77,11 +81,11 @@ fn bearings(window: &Window) -> Bearings {
 }
 
 impl Film {
-    /// Its beginning as one file: at most so long, of at most so many pieces, and before the first break.
+    /// Its beginning as one file: at most so much, of at most so many pieces, and before the first break.
     async fn opening(
         &mut self,
         bench: &Bench<'_>,
-        length: Seconds,
+        most: Extent,
         pieces: usize,
     ) -> Result<Window, CutError> {
         // What is called 0 moves on with the broadcast: a preview would show other moments than a clip does.
@@ -93,12 +97,35 @@ impl Film {
         let reels = reels.into_iter().flatten();
         let end = reels
             .filter_map(|reel| reel.reach(own))
-            .fold(length, Ord::min);
+            .fold(most.length, Ord::min);
         let all = Segment {
             start: Seconds::ZERO,
             end,
         };
-        let first = self.asunder(all).into_iter().next().unwrap_or(all);
+        let mut first = self.asunder(all).into_iter().next().unwrap_or(all);
+        if let Some(length) = self.pictures.length() {
+            first.end = first.end.min(length);
+            if first.end > SHORT {
+                let rate = self.rate(bench, first).await? * RICHER;
+                first.end = first.end.min(time(most.bytes as f64 / rate));
+            }
+        }
         self.window(bench, first, Hearing::Wanted, (0, None)).await
     }
+
+    /// Bytes a second of all that has to come for a stretch.
+    async fn rate(&self, bench: &Bench<'_>, stretch: Segment) -> Result<f64, CutError> {
+        let mut rate = 0.0;
+        for reel in [Some(&self.pictures), self.sound.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            rate += reel.rate(bench, stretch).await?;
+        }
+        Ok(rate)
+    }
+}
+
+fn time(seconds: f64) -> Seconds {
+    Seconds::from_micros((seconds.min(1e9) * 1e6) as i64)
 }

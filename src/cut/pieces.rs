@@ -9,6 +9,7 @@ use url::Url;
 
 use super::CutError;
 use super::link::{stretch_fetched, unfetched};
+use super::peek::length;
 use crate::media::packets::{self, Packets, Track};
 use crate::media::probe::{self, Probe, Sound};
 use crate::media::splice::sidx;
@@ -113,6 +114,8 @@ const WRAP: Seconds = Seconds::from_micros(95_443_717_689);
 const MOST_KEY: u64 = 64;
 /// A tag that says when sound is heard has a hundred bytes.
 const MOST_TAG: u64 = 4096;
+/// So much of a rendition is taken to be like the rest of it.
+const SAMPLE: Seconds = Seconds::from_whole(10);
 const MOST_INDEX: u64 = 4 << 20;
 
 impl Reel {
@@ -122,6 +125,51 @@ impl Reel {
             Reel::Pieces { timeline, .. } => timeline.breaks(segment),
             Reel::Read(..) | Reel::Tables { .. } | Reel::Later(_) => Vec::new(),
         }
+    }
+
+    /// How long it is, where that is known and not all of it is here.
+    pub fn length(&self) -> Option<Seconds> {
+        match self {
+            Reel::Pieces { timeline, .. } => Some(timeline.end()),
+            Reel::Tables { looked, .. } => length(looked),
+            Reel::Read(..) | Reel::Heard(_) => None,
+        }
+    }
+
+    /// Bytes a second that have to come for a stretch from the beginning of the first run, by a sample from its middle; none of what is
+    /// here.
+    ///
+    /// # Errors
+    /// When the sample cannot be fetched.
+    pub async fn rate(&self, bench: &Bench<'_>, stretch: Segment) -> Result<f64, CutError> {
+        let (bytes, length) = match self {
+            Reel::Pieces { fetcher, timeline } => {
+                let run = timeline.runs.first().ok_or(PlaylistError::Empty)?;
+                let mut assembly = Assembly::new(bench, fetcher, run, "sample".to_owned()).await?;
+                let start = Seconds::from_micros(stretch.end.micros() / 2);
+                let sample = Segment {
+                    start,
+                    end: start + SAMPLE,
+                };
+                let here = Run::holding(&assembly.chunks, sample);
+                let chunks = assembly.chunks.get(here.clone()).unwrap_or_default();
+                let ends = chunks.first().zip(chunks.last());
+                let length = ends.map_or(Seconds::ZERO, |(first, last)| last.end - first.start);
+                let ranges = chunks.iter().map(|chunk| chunk.part.range.as_ref());
+                let told = ranges.map(|range| Some(range?.end - range?.start)).sum();
+                let bytes: u64 = match told {
+                    Some(bytes) => bytes,
+                    None => assembly.written(here).await?.length(),
+                };
+                let _ = tokio::fs::remove_file(&assembly.path).await;
+                (bytes, length)
+            }
+            Reel::Tables { spool, looked, .. } => {
+                (spool.length(), length(looked).unwrap_or(stretch.end))
+            }
+            Reel::Read(..) | Reel::Heard(_) => return Ok(0.0),
+        };
+        Ok(bytes as f64 / length.as_f64().max(0.1))
     }
 
     /// How far so many pieces from the beginning reach, when there are more of them.

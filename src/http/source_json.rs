@@ -39,11 +39,11 @@ pub struct SourceJson {
     playable: bool,
     /// The copy for browsers; null when none is needed.
     preview: Option<PreviewJson>,
-    /// What a page says of its video: named stretches,
+    /// Named stretches, where a page tells of any.
     chapters: Vec<Chapter>,
-    /// how much each stretch was watched,
+    /// How much each stretch was watched, where a page tells.
     heatmap: Vec<Heat>,
-    /// and a picture on a server of its own: http or https, to be asked for there.
+    /// A page's picture of it, http or https, on a server that is not ours.
     thumbnail: Option<String>,
     estimate: EstimateJson,
     /// Bytes that travelled to find all this.

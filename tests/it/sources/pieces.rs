@@ -280,6 +280,50 @@ fn previews_cost_what_they_may() {
     assert!((4.1..4.2).contains(&last), "{last}");
 }
 
+#[test]
+fn previews_of_what_is_too_large_end_where_the_bytes_do() {
+    let dir = folder("seen-long", |dir| {
+        let film = marked_with_sound();
+        let [list, part] = ["all.m3u8", "s%02d.ts"].map(|name| dir.join(name));
+        media::ffmpeg(&[
+            "-stream_loop",
+            "29",
+            "-i",
+            film.to_str().unwrap(),
+            "-c",
+            "copy",
+            "-f",
+            "hls",
+            "-hls_time",
+            "6",
+            "-hls_playlist_type",
+            "vod",
+            "-hls_segment_filename",
+            part.to_str().unwrap(),
+            list.to_str().unwrap(),
+        ]);
+    });
+    let all: u64 = files(&dir)
+        .iter()
+        .map(|file| file.metadata().unwrap().len())
+        .sum();
+    let (origin, link) = serve(&dir, "all.m3u8");
+    let service = Setup::default()
+        .with("SOURCES__FETCH_BYTES", all / 2)
+        .start();
+    let source = look(&service, &link);
+    assert!((source["duration"].as_f64().unwrap() - 240.0).abs() < 1.0);
+    let before = origin.sent();
+    let vtt = wait(&service, source["urls"]["filmstrip_vtt"].as_str().unwrap());
+    let (_, last, _) = *cues(&vtt.text()).last().unwrap();
+    assert!((50.0..120.0).contains(&last), "{last}");
+    assert!(origin.sent() - before < all / 2);
+    let dir = tempfile::tempdir().unwrap();
+    let copy = copy_of(&service, &source, dir.path());
+    let end = frames::times(&copy).into_iter().fold(0.0, f64::max);
+    assert!((end - last).abs() < 1.2, "{end} against {last}");
+}
+
 /// What is kept of previews.
 fn left(service: &Service) -> Vec<PathBuf> {
     let folders = service.data.join("previews").read_dir().unwrap().flatten();

@@ -74,8 +74,9 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// With a setting, like `("LIMITS__QUEUE", "1")`.
+    /// With a setting, like `("LIMITS__QUEUE", "1")` or `("limits.queue", "1")`: one name, so that it covers what is set for all tests.
     pub fn with(mut self, key: &str, value: impl ToString) -> Setup {
+        let key = key.replace('.', "__").to_uppercase();
         self.environment
             .push((format!("MEME_MAKER__{key}"), value.to_string()));
         self
