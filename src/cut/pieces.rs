@@ -132,7 +132,7 @@ impl Reel {
         match self {
             Reel::Pieces { timeline, .. } => Some(timeline.end()),
             Reel::Tables { looked, .. } => length(looked),
-            Reel::Read(..) | Reel::Heard(_) => None,
+            Reel::Read(..) | Reel::Later(_) => None,
         }
     }
 
@@ -167,7 +167,7 @@ impl Reel {
             Reel::Tables { spool, looked, .. } => {
                 (spool.length(), length(looked).unwrap_or(stretch.end))
             }
-            Reel::Read(..) | Reel::Heard(_) => return Ok(0.0),
+            Reel::Read(..) | Reel::Later(_) => return Ok(0.0),
         };
         Ok(bytes as f64 / length.as_f64().max(0.1))
     }
