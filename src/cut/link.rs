@@ -238,7 +238,7 @@ async fn fragments(spool: &mut Spool, init: u64) -> Result<Indexed, SpoolError> 
     };
     spool.want(std::iter::once(index.clone())).await?;
     let file = spool.url().clone();
-    let Some(read) = super::pieces::indexed(
+    let Some(read) = super::assembly::indexed(
         &spool.read(index.clone())?,
         &file,
         &index,
