@@ -32,7 +32,7 @@ pub fn take(ground: &Ground, table: &mut Table) -> Outcome<()> {
     for _ in 0..BYTES / 1_000_000 + 2 {
         file.write_all(&piece)?;
     }
-    let origin = Origin::start(Some(&path))?;
+    let origin = Origin::deep(&path)?;
     let link = origin.link("/gate.bin");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

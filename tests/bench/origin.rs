@@ -26,6 +26,16 @@ struct Shared {
     file: Option<PathBuf>,
     sent: AtomicU64,
     line: Option<Line>,
+    depth: Depth,
+}
+
+/// How much is on its way at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    /// Little, so that what a reader leaves behind is not counted as sent.
+    Shallow,
+    /// As much as the system lets it, as any server.
+    Deep,
 }
 
 /// A line that carries so many bytes a second, for all connections together.
@@ -50,21 +60,27 @@ impl Line {
 impl Origin {
     /// Serves `file` at every address but `/silent`; without a file there is only silence.
     pub fn start(file: Option<&Path>) -> io::Result<Origin> {
-        Origin::serve(file, None)
+        Origin::serve(file, None, Depth::Shallow)
+    }
+
+    /// Serves `file` as any server does, without counting to the byte.
+    pub fn deep(file: &Path) -> io::Result<Origin> {
+        Origin::serve(Some(file), None, Depth::Deep)
     }
 
     /// Serves `file` at every address with at most so many bytes a second, however many connections there are.
     pub fn behind_a_line(file: &Path, rate: f64) -> io::Result<Origin> {
         let free = Mutex::new(Instant::now());
-        Origin::serve(Some(file), Some(Line { rate, free }))
+        Origin::serve(Some(file), Some(Line { rate, free }), Depth::Shallow)
     }
 
-    fn serve(file: Option<&Path>, line: Option<Line>) -> io::Result<Origin> {
+    fn serve(file: Option<&Path>, line: Option<Line>, depth: Depth) -> io::Result<Origin> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let shared = Arc::new(Shared {
             file: file.map(Path::to_owned),
             sent: AtomicU64::default(),
             line,
+            depth,
         });
         let origin = Origin {
             port: listener.local_addr()?.port(),
@@ -91,7 +107,9 @@ impl Origin {
 }
 
 fn answer(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
-    SockRef::from(&stream).set_send_buffer_size(WAITING)?;
+    if shared.depth == Depth::Shallow {
+        SockRef::from(&stream).set_send_buffer_size(WAITING)?;
+    }
     let mut lines = BufReader::new(stream.try_clone()?);
     let mut first = String::new();
     lines.read_line(&mut first)?;
