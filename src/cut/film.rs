@@ -13,6 +13,7 @@ use crate::source::page::{PageError, Stream};
 use crate::source::playlist::{Ending, PlaylistError, Presentation, Wish};
 use crate::source::{Opened, Place, SourceError};
 
+use super::assembly::HEADER;
 use super::link::{self, Found};
 use super::pieces::{Later, Reel};
 use super::{CutError, PAGE_BYTES, Tools};
@@ -200,6 +201,12 @@ impl Tools {
                 let looked = looked.map_err(MediaError::of_what_is_there)?;
                 Ok(Film::of(Reel::Read(input, Box::new(looked))))
             }
+            Found::Backward => Ok(Film::of(Reel::Later(Later::Plain {
+                fetcher,
+                url: url.clone(),
+                path: bench.dir.join("source.mp4"),
+                enough: None,
+            }))),
             Found::Nothing => {
                 let input = link_input(url, proxy);
                 let looked = window::look(bench, &input).await?;
@@ -274,10 +281,11 @@ impl Tools {
             })),
             // A program's arguments are no place for headers: all of it comes here first, once it is known to be wanted.
             Found::Other(spool) => Ok(Film::of(Reel::Later(Later::Ranges(spool)))),
-            Found::Nothing => Ok(Film::of(Reel::Later(Later::Plain {
+            found @ (Found::Nothing | Found::Backward) => Ok(Film::of(Reel::Later(Later::Plain {
                 fetcher,
                 url: stream.url.clone(),
                 path,
+                enough: matches!(found, Found::Nothing).then_some(HEADER),
             }))),
             Found::Refused(status) => Err(FetchError::Status(status).into()),
             Found::Page => Err(PageError::Unsupported.into()),

@@ -29,6 +29,8 @@ pub enum Found {
     Refused(StatusCode),
     /// The server gives ranges of something else.
     Other(Box<Spool>),
+    /// An MP4 from a server that gives all or nothing, with its index behind its pictures: who reads it in order comes too late.
+    Backward,
     /// Nothing is known: ffmpeg reads the source, and says what is wrong if anything is.
     Nothing,
 }
@@ -103,6 +105,7 @@ async fn begun(
             Ok(Found::Presentation(read?))
         }
         (Nature::Page, _) => Ok(Found::Page),
+        (Nature::File, Start::Plain(plain)) if is_backward(&plain.head) => Ok(Found::Backward),
         (Nature::File, Start::Plain(_)) => Ok(Found::Nothing),
         (Nature::File, Start::Ranges(mut spool)) => match tables(bench, &mut spool, path).await {
             Ok(Indexed::Tables(looked)) => Ok(Found::Tables(Box::new(spool), looked)),
@@ -110,6 +113,25 @@ async fn begun(
             Ok(Indexed::Neither) => Ok(Found::Other(Box::new(spool))),
             Err(error) => unless_full(error).map(|()| Found::Nothing),
         },
+    }
+}
+
+/// Whether a file begins as an MP4 whose index does not stand in front.
+fn is_backward(head: &[u8]) -> bool {
+    // The length is not known; no box is longer than that.
+    const LENGTH: u64 = 1 << 50;
+    let mut start = 0_usize;
+    loop {
+        let Some(rest) = head.get(start..).filter(|rest| !rest.is_empty()) else {
+            return start > 0;
+        };
+        if start > 0 && rest.get(4..8) == Some(b"mdat") {
+            return true;
+        }
+        match movie::top_box(rest, start as u64, LENGTH) {
+            TopBox::Index { .. } | TopBox::Unreadable => return false,
+            TopBox::Other { end } => start = usize::try_from(end).unwrap_or(usize::MAX),
+        }
     }
 }
 
@@ -288,4 +310,37 @@ pub async fn stretch_fetched(
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_backward;
+
+    fn boxes(list: &[(&[u8; 4], u32)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (kind, body) in list {
+            bytes.extend((body + 8).to_be_bytes());
+            bytes.extend(*kind);
+            bytes.resize(bytes.len() + *body as usize, 0);
+        }
+        bytes
+    }
+
+    #[test]
+    fn an_index_that_does_not_stand_in_front_is_behind() {
+        for (list, backward) in [
+            (&[(b"ftyp", 16), (b"moov", 100), (b"mdat", 9000)][..], false),
+            (&[(b"ftyp", 16), (b"free", 8), (b"moov", 100)], false),
+            (&[(b"ftyp", 16), (b"mdat", 9000), (b"moov", 100)], true),
+            (&[(b"ftyp", 16), (b"free", 0), (b"mdat", 90_000)], true),
+            (&[(b"ftyp", 16), (b"free", 90_000)], true),
+            (&[(b"styp", 16), (b"moof", 100), (b"mdat", 9000)], false),
+        ] {
+            let bytes = boxes(list);
+            let head = &bytes[..bytes.len().min(65_536)];
+            assert_eq!(is_backward(head), backward, "{list:?}");
+        }
+        assert!(!is_backward(b""));
+        assert!(!is_backward(b"#EXTM3U\n#EXTINF"));
+    }
 }

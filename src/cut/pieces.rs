@@ -44,6 +44,8 @@ pub enum Later {
         fetcher: Fetcher,
         url: Url,
         path: PathBuf,
+        /// So much of it tells what it is; all of it, unless said.
+        enough: Option<u64>,
     },
 }
 
@@ -56,9 +58,14 @@ impl Later {
                 spool.want(some).await.map_err(unfetched)?;
                 Ok(Input::File(spool.path().to_owned()))
             }
-            Later::Plain { fetcher, url, path } => {
+            Later::Plain {
+                fetcher,
+                url,
+                path,
+                enough,
+            } => {
                 let input = Input::File(path.clone());
-                saved(fetcher, url, path, Some(HEADER)).await?;
+                saved(fetcher, url, path, *enough).await?;
                 Ok(input)
             }
         }
@@ -70,7 +77,9 @@ impl Later {
                 spool.want_all().await.map_err(unfetched)?;
                 Ok(Input::File(spool.path().to_owned()))
             }
-            Later::Plain { fetcher, url, path } => {
+            Later::Plain {
+                fetcher, url, path, ..
+            } => {
                 let input = Input::File(path.clone());
                 saved(fetcher, url, path, None).await?;
                 Ok(input)

@@ -467,6 +467,27 @@ fn a_link_is_cut_as_exactly_as_a_file() {
 }
 
 #[test]
+fn a_server_that_gives_all_or_nothing_is_no_hindrance_wherever_the_index_is() {
+    let origin = Origin::start();
+    let long = film(
+        "index-far-behind.mp4",
+        &gentle("640x360", "25", 6.0),
+        Some(&sweep(48_000, "stereo", 6.0)),
+        &format!("{H264} -b:v 1M"),
+    );
+    for path in [
+        short(),
+        remuxed("index-behind.mp4", &short(), ""),
+        remuxed("index-far-behind-again.mp4", &long, ""),
+    ] {
+        let name = format!("/{}", path.file_name().unwrap().to_str().unwrap());
+        let link = origin.add(&name, Behaviour::WithoutRanges(path.clone()));
+        let source = Source::read(path);
+        cut_and_compare(&source, &link, &[(2.13, 2.61)]);
+    }
+}
+
+#[test]
 fn segments_follow_each_other_in_the_order_asked_for_without_a_gap() {
     for path in [
         short(),

@@ -541,3 +541,14 @@ fn loud(service: &Service, source: &Value) -> (f64, f64) {
     let last = peaks.iter().rposition(loud).unwrap();
     (first as f64 * pixel, (last + 1) as f64 * pixel)
 }
+
+#[test]
+fn an_index_behind_the_pictures_is_no_hindrance_where_a_server_gives_no_ranges() {
+    let service = Service::start();
+    let origin = Origin::start();
+    let film = media::remuxed("index-behind.mp4", &media::short(), "");
+    let link = origin.add("/behind.mp4", Behaviour::WithoutRanges(film));
+    let seen = look(&service, &link);
+    assert_eq!(seen["playable"], true, "{seen}");
+    assert_eq!(seen["video"]["pixel_format"], "yuv420p", "{seen}");
+}
