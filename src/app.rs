@@ -1,6 +1,7 @@
 //! The landing between the rooms and the use cases: handles to everything below, the settings, the event bus and the jobs in hand.
 //! It decides nothing.
 
+pub mod clock;
 pub mod desk;
 
 use std::collections::HashMap;
@@ -52,6 +53,7 @@ pub struct App {
     pub pages: Mutex<Option<AskedProgram>>,
     /// Set when the service is about to end: long answers end with it.
     pub stopping: CancellationToken,
+    pub clock: clock::Clock,
 }
 
 /// A program and what it said when it was asked for its version.
@@ -118,13 +120,8 @@ impl App {
 
     /// The moment it is.
     pub fn now(&self) -> Timestamp {
-        now()
+        self.clock.now()
     }
-}
-
-/// The moment it is, for the upper floors; the ground floor takes it as an argument.
-pub fn now() -> Timestamp {
-    Timestamp::from_system(SystemTime::now())
 }
 
 /// News about clips, for whoever listens.

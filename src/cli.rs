@@ -6,6 +6,7 @@ mod doctor;
 mod launch;
 mod probe;
 mod serve;
+mod token;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -46,10 +47,33 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Remove what is expired or orphaned, as the nightly sweep does.
     Cleanup(cleanup::Cleanup),
+    /// Make tokens for the service.
+    Token(token::Token),
     /// Print the OpenAPI document.
     Openapi,
     #[command(hide = true)]
     Launch(launch::Launch),
+}
+
+/// Where a command finds the service's settings and data.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder for everything that is kept
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl Place {
+    fn settings(self) -> Result<Settings, Trouble> {
+        settings(&Flags {
+            config: self.config,
+            data_dir: self.data_dir,
+            ..Flags::default()
+        })
+    }
 }
 
 /// Exit codes that scripts rely on.
@@ -95,6 +119,7 @@ pub fn run() -> ExitCode {
         Command::Probe(probe) => probe::run(probe),
         Command::Doctor(doctor) => doctor::run(doctor),
         Command::Cleanup(cleanup) => cleanup::run(cleanup),
+        Command::Token(token) => token::run(token),
         Command::Openapi => {
             print(&crate::http::openapi::json());
             Ok(Exit::Done)

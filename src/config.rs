@@ -1,13 +1,17 @@
 //! The settings: one typed tree, four layers (defaults < file < environment < flags), frozen after start. It reads the file and
 //! the environment once and never touches the data directory.
 
+pub mod sections;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::bytes::Bytes;
+pub use sections::{
+    Auth, Backup, Create, Egress, Engine, Index, Keeper, Limits, Log, LogFormat, Monitor,
+    Retention, Server, Sources, Storage, StorageKind,
+};
 
 /// Everything that can be set. Each section is a table of the TOML file; `deploy/config.toml` explains every key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,162 +28,8 @@ pub struct Settings {
     pub retention: Retention,
     pub keeper: Keeper,
     pub monitor: Monitor,
+    pub backup: Backup,
     pub log: Log,
-}
-
-/// Where and how the service answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Server {
-    pub bind: SocketAddr,
-    pub base_url: String,
-    pub data_dir: PathBuf,
-    pub accel: String,
-    pub trusted_proxies: Vec<IpNet>,
-    pub workers: usize,
-    pub drain_seconds: u64,
-}
-
-/// Where published bytes live.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Storage {
-    #[serde(rename = "type")]
-    pub kind: StorageKind,
-    pub path: PathBuf,
-    pub preview_bytes: Bytes,
-}
-
-/// The kinds of store there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StorageKind {
-    #[default]
-    Local,
-}
-
-/// The SQLite index.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Index {
-    pub readers: usize,
-}
-
-/// What one request, and all of them together, may ask for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    pub max_clip_seconds: u32,
-    pub max_segments: usize,
-    pub live_seconds: u32,
-    pub body: Bytes,
-    pub upload_bytes: Bytes,
-    pub uploads_per_visitor: u32,
-    pub upload_bytes_per_visitor: Bytes,
-    pub queue: u32,
-    pub idempotency_hours: u32,
-}
-
-/// How clips are made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Engine {
-    pub workers: usize,
-    pub ffmpeg: PathBuf,
-    pub ffprobe: PathBuf,
-    pub threads: u32,
-    pub preset: String,
-    pub crf: u32,
-    pub max_height: u32,
-    pub max_pixels: u64,
-    pub memory: Bytes,
-    pub readable: Vec<PathBuf>,
-    pub probe_seconds: u64,
-    pub fetch_seconds: u64,
-    pub cut_seconds: u64,
-}
-
-/// Where videos may come from, beside links to files.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sources {
-    /// Empty switches pages off.
-    pub ytdlp_path: PathBuf,
-    pub cookies_file: PathBuf,
-    pub js_runtime: String,
-    pub page_seconds: u64,
-    pub probes: usize,
-    pub fresh_seconds: u32,
-    pub keep_hours: u32,
-    pub streams: usize,
-    pub streams_per_visitor: usize,
-    pub fetch_bytes: Bytes,
-    pub preview_seconds: u32,
-}
-
-/// What may be reached on the way to a source.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Egress {
-    pub allow: Vec<String>,
-    pub deny: Vec<String>,
-    pub ports: Vec<u16>,
-    pub nameservers: Vec<SocketAddr>,
-    pub max_bytes: Bytes,
-    pub max_connections: u32,
-    pub connect_seconds: u64,
-}
-
-/// Who may change what.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    pub secret_file: PathBuf,
-}
-
-/// How long things are kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Retention {
-    pub hours: u32,
-    pub upload_hours: u32,
-    pub history_days: u32,
-    pub events_days: u32,
-    pub health_checks_days: u32,
-    pub samples_days: u32,
-}
-
-/// When the scheduled work runs: cron expressions with seconds, in UTC.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Keeper {
-    pub sweep: String,
-    pub expiry: String,
-}
-
-/// What is watched and what is kept free.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Monitor {
-    pub interval_seconds: u64,
-    pub floor: Bytes,
-}
-
-/// What is written to the log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    pub level: String,
-    pub format: LogFormat,
-}
-
-/// One line for people or one JSON object for machines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    #[default]
-    Text,
-    Json,
 }
 
 /// The last layer: what the command line says.
@@ -317,6 +167,13 @@ impl Settings {
             let _ = url.set_password(None);
             copy.server.base_url = url.into();
         }
+        if !copy.monitor.webhook_secret.is_empty() {
+            copy.monitor.webhook_secret = "***".to_owned();
+        }
+        // Some services put their secret into the path.
+        if let Ok(url) = url::Url::parse(&copy.monitor.webhook_url) {
+            copy.monitor.webhook_url = url.origin().ascii_serialization();
+        }
         serde_json::to_string(&copy).unwrap_or_default()
     }
 
@@ -443,6 +300,31 @@ impl Settings {
         if self.sources.preview_seconds == 0 {
             return wrong("sources.preview_seconds", &0, "choose at least 1");
         }
+        let monitor = &self.monitor;
+        if !(1..=100).contains(&monitor.high_percent) {
+            return wrong(
+                "monitor.high_percent",
+                &monitor.high_percent,
+                "choose 1 to 100",
+            );
+        }
+        if monitor.low_percent >= monitor.high_percent {
+            return wrong(
+                "monitor.low_percent",
+                &monitor.low_percent,
+                "choose less than monitor.high_percent",
+            );
+        }
+        let webhook = &monitor.webhook_url;
+        let usable = url::Url::parse(webhook)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if !webhook.is_empty() && !usable {
+            return wrong(
+                "monitor.webhook_url",
+                webhook,
+                "give the whole address, like https://alerts.example.org/hook",
+            );
+        }
         if self.monitor.interval_seconds == 0 {
             return wrong("monitor.interval_seconds", &0, "choose at least 1");
         }
@@ -504,147 +386,6 @@ fn to_config(value: serde_json::Value) -> config::Value {
         }
         serde_json::Value::String(text) => text.into(),
         other => other.to_string().into(),
-    }
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Server {
-            bind: SocketAddr::from(([127, 0, 0, 1], 8000)),
-            base_url: String::new(),
-            data_dir: PathBuf::from("./data"),
-            accel: String::new(),
-            trusted_proxies: vec![
-                IpNet::new_assert([127, 0, 0, 0].into(), 8),
-                IpNet::new_assert(std::net::Ipv6Addr::LOCALHOST.into(), 128),
-            ],
-            workers: 2,
-            drain_seconds: 30,
-        }
-    }
-}
-
-impl Default for Storage {
-    fn default() -> Self {
-        Storage {
-            kind: StorageKind::Local,
-            path: PathBuf::new(),
-            preview_bytes: Bytes(2_000_000_000),
-        }
-    }
-}
-
-impl Default for Index {
-    fn default() -> Self {
-        Index { readers: 2 }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            max_clip_seconds: 180,
-            max_segments: 20,
-            live_seconds: 0,
-            body: Bytes(64_000),
-            upload_bytes: Bytes(4_000_000_000),
-            uploads_per_visitor: 10,
-            upload_bytes_per_visitor: Bytes(8_000_000_000),
-            queue: 200,
-            idempotency_hours: 24,
-        }
-    }
-}
-
-impl Default for Engine {
-    fn default() -> Self {
-        Engine {
-            workers: 0,
-            ffmpeg: PathBuf::from("ffmpeg"),
-            ffprobe: PathBuf::from("ffprobe"),
-            threads: 2,
-            preset: "veryfast".to_owned(),
-            crf: 18,
-            max_height: 1080,
-            max_pixels: 35_389_440,
-            memory: Bytes(1_500_000_000),
-            readable: Vec::new(),
-            probe_seconds: 30,
-            fetch_seconds: 300,
-            cut_seconds: 900,
-        }
-    }
-}
-
-impl Default for Sources {
-    fn default() -> Self {
-        Sources {
-            ytdlp_path: PathBuf::from("yt-dlp"),
-            cookies_file: PathBuf::new(),
-            js_runtime: String::new(),
-            page_seconds: 60,
-            probes: 2,
-            fresh_seconds: 600,
-            keep_hours: 24,
-            streams: 64,
-            streams_per_visitor: 8,
-            fetch_bytes: Bytes(500_000_000),
-            preview_seconds: 1800,
-        }
-    }
-}
-
-impl Default for Egress {
-    fn default() -> Self {
-        Egress {
-            allow: Vec::new(),
-            deny: Vec::new(),
-            ports: Vec::new(),
-            nameservers: Vec::new(),
-            max_bytes: Bytes(4_000_000_000),
-            max_connections: 500,
-            connect_seconds: 10,
-        }
-    }
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Retention {
-            hours: 24,
-            upload_hours: 24,
-            history_days: 30,
-            events_days: 90,
-            health_checks_days: 30,
-            samples_days: 7,
-        }
-    }
-}
-
-impl Default for Keeper {
-    fn default() -> Self {
-        Keeper {
-            sweep: "0 0 2 * * *".to_owned(),
-            expiry: "0 */5 * * * *".to_owned(),
-        }
-    }
-}
-
-impl Default for Monitor {
-    fn default() -> Self {
-        Monitor {
-            interval_seconds: 30,
-            floor: Bytes(2_000_000_000),
-        }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Log {
-            level: "info".to_owned(),
-            format: LogFormat::Text,
-        }
     }
 }
 
@@ -771,6 +512,9 @@ mod tests {
                 "sources.js_runtime",
             ),
             ("[engine]\nreadable = [\"lib\"]", "engine.readable"),
+            ("[monitor]\nhigh_percent = 0", "monitor.high_percent"),
+            ("[monitor]\nlow_percent = 95", "monitor.low_percent"),
+            ("[monitor]\nwebhook_url = \"hook\"", "monitor.webhook_url"),
         ] {
             let error = load(toml, &[], Flags::default()).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");
@@ -796,6 +540,8 @@ mod tests {
     fn the_dump_shows_no_password() {
         let mut settings = Settings::default();
         settings.server.base_url = "https://me:hunter2@clips.example".to_owned();
+        settings.monitor.webhook_url = "https://hooks.example/hunter2?key=hunter2".to_owned();
+        settings.monitor.webhook_secret = "hunter2".to_owned();
         assert!(!settings.redacted().contains("hunter2"));
         assert!(settings.redacted().contains("clips.example"));
     }

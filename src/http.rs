@@ -1,6 +1,7 @@
 //! The HTTP face: all routes in one table, what every answer carries, and the shape of the log line of a request. Handlers extract,
 //! make one call and render.
 
+pub mod access;
 pub mod clip_json;
 pub mod clips;
 pub mod error;
@@ -25,6 +26,8 @@ use actix_web::middleware::Next;
 use actix_web::{HttpMessage, Route, guard, web};
 
 use crate::app::Shared;
+use crate::token::Scope;
+use access::Access::{self, Anyone, Holder, Local, Maker};
 
 /// One route.
 #[derive(Clone, Copy)]
@@ -33,14 +36,22 @@ pub struct Entry {
     pub path: &'static str,
     /// In the OpenAPI document.
     pub documented: bool,
+    /// Who may use it.
+    pub access: Access,
     route: fn() -> Route,
 }
 
-const fn api(method: &'static str, path: &'static str, route: fn() -> Route) -> Entry {
+const fn api(
+    access: Access,
+    method: &'static str,
+    path: &'static str,
+    route: fn() -> Route,
+) -> Entry {
     Entry {
         method,
         path,
         documented: true,
+        access,
         route,
     }
 }
@@ -50,6 +61,7 @@ const fn page(method: &'static str, path: &'static str, route: fn() -> Route) ->
         method,
         path,
         documented: false,
+        access: Anyone,
         route,
     }
 }
@@ -61,63 +73,79 @@ fn get_or_head() -> Route {
 
 /// Every route there is. Longer paths come before those that would swallow them.
 pub const ROUTES: &[Entry] = &[
-    api("POST", "/api/clips", || web::post().to(clips::submit)),
-    api("GET", "/api/clips", || web::get().to(clips::list)),
-    api("GET", "/api/clips/{id}/events", || {
+    api(Maker, "POST", "/api/clips", || {
+        web::post().to(clips::submit)
+    }),
+    api(Anyone, "GET", "/api/clips", || web::get().to(clips::list)),
+    api(Anyone, "GET", "/api/clips/{id}/events", || {
         web::get().to(events::clip)
     }),
-    api("GET", "/api/clips/{id}/download", || {
+    api(Anyone, "GET", "/api/clips/{id}/download", || {
         get_or_head().to(files::download)
     }),
-    api("POST", "/api/clips/{id}/cancel", || {
+    api(Holder, "POST", "/api/clips/{id}/cancel", || {
         web::post().to(clips::cancel)
     }),
-    api("POST", "/api/clips/{id}/retry", || {
+    api(Holder, "POST", "/api/clips/{id}/retry", || {
         web::post().to(clips::retry)
     }),
-    api("GET", "/api/clips/{id}", || web::get().to(clips::show)),
-    api("DELETE", "/api/clips/{id}", || {
+    api(Anyone, "GET", "/api/clips/{id}", || {
+        web::get().to(clips::show)
+    }),
+    api(Holder, "DELETE", "/api/clips/{id}", || {
         web::delete().to(clips::remove)
     }),
-    api("OPTIONS", uploads::ROOT, || {
+    api(Anyone, "OPTIONS", uploads::ROOT, || {
         web::method(Method::OPTIONS).to(uploads::options)
     }),
-    api("POST", uploads::ROOT, || web::post().to(uploads::create)),
-    api("HEAD", "/api/uploads/{id}", || {
+    api(Maker, "POST", uploads::ROOT, || {
+        web::post().to(uploads::create)
+    }),
+    api(Anyone, "HEAD", "/api/uploads/{id}", || {
         web::head().to(uploads::show)
     }),
-    api("PATCH", "/api/uploads/{id}", || {
+    api(Anyone, "PATCH", "/api/uploads/{id}", || {
         web::patch().to(uploads::add)
     }),
-    api("DELETE", "/api/uploads/{id}", || {
+    api(Anyone, "DELETE", "/api/uploads/{id}", || {
         web::delete().to(uploads::remove)
     }),
-    api("GET", "/api/files/clips/{id}/{name}", || {
+    api(Anyone, "GET", "/api/files/clips/{id}/{name}", || {
         web::get().to(files::file)
     }),
-    api("HEAD", "/api/files/clips/{id}/{name}", || {
+    api(Anyone, "HEAD", "/api/files/clips/{id}/{name}", || {
         web::head().to(files::file)
     }),
-    api("POST", "/api/sources", || web::post().to(sources::look)),
-    api("GET", "/api/sources/{id}", || web::get().to(sources::show)),
-    api("GET", "/api/sources/{id}/stream", || {
+    api(Maker, "POST", "/api/sources", || {
+        web::post().to(sources::look)
+    }),
+    api(Anyone, "GET", "/api/sources/{id}", || {
+        web::get().to(sources::show)
+    }),
+    api(Anyone, "GET", "/api/sources/{id}/stream", || {
         web::get().to(stream::stream)
     }),
-    api("HEAD", "/api/sources/{id}/stream", || {
+    api(Anyone, "HEAD", "/api/sources/{id}/stream", || {
         web::head().to(stream::stream)
     }),
-    api("GET", "/api/sources/{id}/filmstrip", || {
+    api(Anyone, "GET", "/api/sources/{id}/filmstrip", || {
         get_or_head().to(sources::filmstrip)
     }),
-    api("GET", "/api/sources/{id}/waveform", || {
+    api(Anyone, "GET", "/api/sources/{id}/waveform", || {
         get_or_head().to(sources::waveform)
     }),
-    api("GET", "/api/health/live", || web::get().to(health::live)),
-    api("GET", "/api/health", || web::get().to(health::ready)),
-    api("GET", "/api/openapi.json", || {
+    api(Anyone, "GET", "/api/health/live", || {
+        web::get().to(health::live)
+    }),
+    api(Anyone, "GET", "/api/health", || {
+        web::get().to(health::ready)
+    }),
+    api(Anyone, "GET", "/api/openapi.json", || {
         web::get().to(openapi::document)
     }),
-    api("GET", "/metrics", || web::get().to(health::metrics)),
+    api(Local(Scope::OpsRead), "GET", "/metrics", || {
+        web::get().to(health::metrics)
+    }),
     page("GET", "/", || get_or_head().to(pages::maker)),
     page("GET", "/c/{id}", || get_or_head().to(pages::clip)),
     page("GET", "/embed/{id}", || get_or_head().to(pages::embed)),

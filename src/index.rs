@@ -7,6 +7,7 @@ pub mod events;
 pub mod queue;
 pub mod records;
 pub mod sources;
+pub mod tokens;
 pub mod uploads;
 
 use std::path::Path;
@@ -76,6 +77,8 @@ const MIGRATIONS: &[M<'static>] = &[
         .down(include_str!("index/schema/0004_uploads.down.sql")),
     M::up(include_str!("index/schema/0005_sources.up.sql"))
         .down(include_str!("index/schema/0005_sources.down.sql")),
+    M::up(include_str!("index/schema/0006_tokens.up.sql"))
+        .down(include_str!("index/schema/0006_tokens.down.sql")),
 ];
 
 impl Index {

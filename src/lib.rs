@@ -11,6 +11,7 @@ pub mod secret;
 pub mod sighting;
 pub mod timestamp;
 pub mod title;
+pub mod token;
 pub mod upload;
 
 // -- beside the stairs: the settings, which every floor above may read
@@ -27,6 +28,7 @@ pub mod app;
 pub mod cut;
 
 // -- third floor: use cases
+pub mod access;
 pub mod keeper;
 pub mod library;
 pub mod monitor;

@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::clock::Clock;
 use crate::app::desk::{Desk, Lane};
 use crate::app::{App, Bus, Errands, Jobs, Reading, Shared, load_secret};
 use crate::config::Settings;
@@ -103,6 +104,7 @@ pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
         health: Mutex::new(None),
         pages: Mutex::new(None),
         stopping: CancellationToken::new(),
+        clock: Clock::default(),
     }))
 }
 
@@ -221,6 +223,7 @@ fn serve(
             .app_data(app.clone())
             .app_data(web::Data::new(figures.clone()))
             .app_data(web::PayloadConfig::new(body))
+            .wrap(from_fn(http::access::guard))
             .wrap(from_fn(http::around))
             .configure(http::configure)
     });

@@ -1,10 +1,7 @@
 //! `cleanup`: the nightly sweep, now; or only what it would remove and why.
 
-use std::path::PathBuf;
-
-use super::{Exit, Trouble, block_on, print, settings};
+use super::{Exit, Place, Trouble, block_on, print};
 use crate::bytes::Bytes;
-use crate::config::Flags;
 use crate::keeper;
 use crate::library::{self, LibraryError, Removal};
 use crate::serve::{self, StartError};
@@ -16,20 +13,12 @@ pub(super) struct Cleanup {
     /// Only say what would be removed and why
     #[arg(long)]
     dry_run: bool,
-    /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Folder for everything that is kept
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 }
 
 pub(super) fn run(cleanup: Cleanup) -> Result<Exit, Trouble> {
-    let settings = settings(&Flags {
-        config: cleanup.config,
-        data_dir: cleanup.data_dir,
-        ..Flags::default()
-    })?;
+    let settings = cleanup.place.settings()?;
     block_on(async {
         let app = serve::open(settings).await?;
         let found = async {

@@ -189,7 +189,11 @@ async fn reads_pages(settings: &Settings, job: Job<'_>) -> Finding {
     let shown = program.display();
     match pages::ask(job.programs, &program, job.dir, job.stop).await {
         Ok(version) => {
-            let told = pages::judge(&program, &version, crate::app::now());
+            let told = pages::judge(
+                &program,
+                &version,
+                crate::app::clock::Clock::default().now(),
+            );
             Finding::fine(
                 "pages",
                 Told {

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::clip_json::ClipJson;
 use super::error::{Failed, For, Problem, ProblemBody, not_found};
 use super::{AppData, visitor};
+use crate::access::Caller;
 use crate::app::{App, What};
 use crate::clip::{ClipId, State};
 use crate::config::Settings;
@@ -382,7 +383,8 @@ pub(super) fn id(request: &HttpRequest) -> Result<ClipId, Problem> {
 
 async fn owned(app: &App, request: &HttpRequest) -> Result<ClipId, Failed> {
     let id = id(request).answering(request)?;
-    library::authorize(app, id, visitor::token(request))
+    let caller = request.extensions().get::<Caller>().cloned();
+    library::authorize(app, id, caller.as_ref(), visitor::token(request))
         .await
         .answering(request)?;
     Ok(id)

@@ -20,6 +20,7 @@ pub enum Kind {
     Removed,
     KeeperRan,
     EgressRefused,
+    TokenCreated,
 }
 
 impl Kind {
@@ -38,6 +39,7 @@ impl Kind {
             Kind::Removed => "clip.removed",
             Kind::KeeperRan => "keeper.ran",
             Kind::EgressRefused => "egress.refused",
+            Kind::TokenCreated => "token.created",
         }
     }
 }

@@ -14,13 +14,14 @@ const FLOORS: [&[&str]; 6] = [
         "sighting",
         "timestamp",
         "title",
+        "token",
         "upload",
     ],
     &["config"],
     &["index", "media", "source", "store"],
     &["app", "cut"],
     &[
-        "keeper", "library", "monitor", "sources", "trail", "uploads", "worker",
+        "access", "keeper", "library", "monitor", "sources", "trail", "uploads", "worker",
     ],
     &["cli", "http", "serve"],
 ];

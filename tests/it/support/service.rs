@@ -98,6 +98,11 @@ impl Setup {
             // Tests serve their media on loopback.
             .env("MEME_MAKER__EGRESS__ALLOW", "127.0.0.0/8")
             .env("MEME_MAKER__MONITOR__FLOOR", "1 MB")
+            // Tests ask faster than people do; those of the limits set their own.
+            .env("MEME_MAKER__LIMITS__CLIPS_PER_MINUTE", "0")
+            .env("MEME_MAKER__LIMITS__CLIPS_PER_VISITOR", "0")
+            .env("MEME_MAKER__LIMITS__PROBES_PER_MINUTE", "0")
+            .env("MEME_MAKER__LIMITS__UPLOADS_PER_MINUTE", "0")
             .envs(self.environment)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -205,6 +210,18 @@ impl Service {
             &[("authorization", &format!("Bearer {token}"))],
             b"",
         )
+    }
+
+    /// Makes a token of the service with these scopes, as the operator does.
+    #[track_caller]
+    pub fn token(&self, scopes: &str) -> String {
+        let made = Command::new(BINARY)
+            .args(["token", "create", "--scope", scopes, "--data-dir"])
+            .arg(&self.data)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        String::from_utf8(made.stdout).unwrap().trim().to_owned()
     }
 
     /// Submits a clip that has to be accepted; the answer with its `id` and `delete_token`.
