@@ -15,7 +15,7 @@ use crate::access::Caller;
 use crate::app::{App, What};
 use crate::clip::{ClipId, State};
 use crate::config::Settings;
-use crate::index::clips::Filter;
+use crate::index::listing::Filter;
 use crate::library::{self, View, Wish};
 use crate::recipe::{Limits, Recipe};
 use crate::seconds::Seconds;

@@ -8,17 +8,6 @@ use crate::clip::{Clip, ClipId, State};
 use crate::cost::Estimate;
 use crate::timestamp::Timestamp;
 
-/// Which clips a list shows.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    pub state: Option<State>,
-    /// Part of the title.
-    pub text: Option<String>,
-    /// Only clips made before this one.
-    pub before: Option<ClipId>,
-    pub limit: u32,
-}
-
 /// Where a clip stands in the queue.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Place {
@@ -107,35 +96,6 @@ impl Index {
                 None
             };
             Ok(Some((clip, place)))
-        })
-        .await
-    }
-
-    /// Clips, the newest first.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub async fn clips(&self, filter: Filter) -> Result<Vec<(Clip, Option<Place>)>, IndexError> {
-        self.read(move |connection| {
-            let mut query = connection.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM clips
-                 WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR instr(folded(title), folded(?2)) > 0) AND (?3 IS NULL OR id < ?3)
-                 ORDER BY id DESC LIMIT ?4"
-            ))?;
-            let row = params![
-                filter.state.map(State::as_str),
-                filter.text,
-                filter.before.map(|id| id.to_string()),
-                filter.limit
-            ];
-            let rows = query.query_map(row, |row| Ok(clip_of(row)))?;
-            let mut clips = Vec::new();
-            for clip in rows {
-                let clip = clip??;
-                let place = if clip.state == State::Queued { Some(place(connection, clip.id)?) } else { None };
-                clips.push((clip, place));
-            }
-            Ok(clips)
         })
         .await
     }

@@ -394,7 +394,7 @@ fn submit(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::clips::Filter;
+    use crate::index::listing::Filter;
     use crate::recipe::Limits;
     use crate::seconds::Seconds;
 
