@@ -12,6 +12,7 @@
 mod figures;
 mod machine;
 mod media;
+mod million;
 mod origin;
 mod service;
 mod table;
@@ -22,6 +23,7 @@ mod costs;
 mod cut;
 mod engine;
 mod gate;
+mod repair;
 mod serving;
 mod sources;
 mod start;
@@ -102,6 +104,11 @@ const GROUPS: &[Group] = &[
         name: "sources",
         musts: sources::MUSTS,
         take: sources::take,
+    },
+    Group {
+        name: "repair",
+        musts: repair::MUSTS,
+        take: repair::take,
     },
     Group {
         name: "files",
