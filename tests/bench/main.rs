@@ -24,6 +24,7 @@ mod cut;
 mod engine;
 mod gate;
 mod repair;
+mod scale;
 mod serving;
 mod sources;
 mod start;
@@ -109,6 +110,11 @@ const GROUPS: &[Group] = &[
         name: "repair",
         musts: repair::MUSTS,
         take: repair::take,
+    },
+    Group {
+        name: "scale",
+        musts: scale::MUSTS,
+        take: scale::take,
     },
     Group {
         name: "files",

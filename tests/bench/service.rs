@@ -1,5 +1,5 @@
-//! The static binary, booted on a free port with the settings it ships with and a data folder on the measured disk; killed without
-//! warning in the end.
+//! The static binary, booted on a free port with the settings it ships with (but for limits on one visitor) and a data folder on the
+//! measured disk; killed without warning in the end.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -36,6 +36,11 @@ impl Service {
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .env("MEME_MAKER__EGRESS__ALLOW", "127.0.0.0/8")
             .env("MEME_MAKER__MONITOR__FLOOR", "1 MB")
+            // The load comes from one visitor.
+            .env("MEME_MAKER__LIMITS__CLIPS_PER_MINUTE", "0")
+            .env("MEME_MAKER__LIMITS__CLIPS_PER_VISITOR", "0")
+            .env("MEME_MAKER__LIMITS__PROBES_PER_MINUTE", "0")
+            .env("MEME_MAKER__LIMITS__UPLOADS_PER_MINUTE", "0")
             .envs(
                 settings
                     .iter()

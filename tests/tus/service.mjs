@@ -14,6 +14,7 @@ export async function startService(binary) {
       MEME_MAKER__MONITOR__FLOOR: '1 MB',
       // An answer that is lost makes the client begin anew, so there are more uploads than files.
       MEME_MAKER__LIMITS__UPLOADS_PER_VISITOR: '100000',
+      MEME_MAKER__LIMITS__UPLOADS_PER_MINUTE: '0',
       MEME_MAKER__LIMITS__UPLOAD_BYTES_PER_VISITOR: '100 GB',
     },
     stdio: ['ignore', 'ignore', 'pipe'],
