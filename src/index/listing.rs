@@ -68,19 +68,27 @@ impl Index {
 }
 
 fn listed(connection: &Connection, filter: &Filter) -> Result<Vec<ClipId>, IndexError> {
-    let before = filter.before.map(|id| id.to_string());
+    let before = bound(filter);
     match filter.state {
         None => ids(
             connection,
-            "SELECT id FROM clips WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2",
+            "SELECT id FROM clips WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
             params![before, filter.limit],
         ),
         Some(state) => ids(
             connection,
-            "SELECT id FROM clips WHERE state = ?1 AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3",
+            "SELECT id FROM clips WHERE state = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
             params![state.as_str(), before, filter.limit],
         ),
     }
+}
+
+/// What ids have to be below; a bound that is no column's value or NULL lets SQLite begin where the page does.
+fn bound(filter: &Filter) -> String {
+    // Ids are hexadecimal.
+    filter
+        .before
+        .map_or_else(|| "g".to_owned(), |id| id.to_string())
 }
 
 fn containing(
@@ -137,16 +145,16 @@ fn looked_through(
     filter: &Filter,
     text: &str,
 ) -> Result<Vec<ClipId>, IndexError> {
-    let before = filter.before.map(|id| id.to_string());
+    let before = bound(filter);
     match filter.state {
         None => ids(
             connection,
-            "SELECT id FROM clips WHERE (?1 IS NULL OR id < ?1) AND instr(folded(title), ?2) > 0 ORDER BY id DESC LIMIT ?3",
+            "SELECT id FROM clips WHERE id < ?1 AND instr(folded(title), ?2) > 0 ORDER BY id DESC LIMIT ?3",
             params![before, text, filter.limit],
         ),
         Some(state) => ids(
             connection,
-            "SELECT id FROM clips WHERE state = ?1 AND (?2 IS NULL OR id < ?2) AND instr(folded(title), ?3) > 0
+            "SELECT id FROM clips WHERE state = ?1 AND id < ?2 AND instr(folded(title), ?3) > 0
              ORDER BY id DESC LIMIT ?4",
             params![state.as_str(), before, text, filter.limit],
         ),
@@ -158,10 +166,10 @@ fn among_the_newest(
     filter: &Filter,
     text: &str,
 ) -> Result<Vec<ClipId>, IndexError> {
-    let before = filter.before.map(|id| id.to_string());
+    let before = bound(filter);
     ids(
         connection,
-        "SELECT id FROM (SELECT id, state, title FROM clips WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2)
+        "SELECT id FROM (SELECT id, state, title FROM clips WHERE id < ?1 ORDER BY id DESC LIMIT ?2)
          WHERE (?3 IS NULL OR state = ?3) AND instr(folded(title), ?4) > 0 ORDER BY id DESC LIMIT ?5",
         params![
             before,
