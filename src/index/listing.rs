@@ -28,8 +28,8 @@ const NEWEST: u32 = 4000;
 /// With more beginnings than this a short text is in so many titles that looking through them is quicker.
 const MOST_TRIPLES: usize = 500;
 
-/// So many triples of a long text narrow it down; what is found is compared with all of it anyway.
-const ENOUGH_TRIPLES: usize = 48;
+/// So many triples of a long text narrow it down, and each costs a look; what is found is compared with all of it anyway.
+const ENOUGH_TRIPLES: usize = 8;
 
 impl Index {
     /// Clips, the newest first, with their places in the queue.
@@ -181,12 +181,12 @@ fn among_the_newest(
     )
 }
 
-/// Every three characters of a text, as FTS5 wants its words quoted; none of a text that is shorter.
+/// Threes of a text's characters, from all over it, as FTS5 wants its words quoted; none of a text that is shorter.
 fn triples_of(text: &str) -> Vec<String> {
     let characters: Vec<char> = text.chars().collect();
     let mut triples: Vec<String> = characters
         .windows(3)
-        .take(ENOUGH_TRIPLES)
+        .step_by(characters.len().div_ceil(ENOUGH_TRIPLES))
         .map(|three| quoted(&three.iter().collect::<String>()))
         .collect();
     triples.sort_unstable();
