@@ -36,6 +36,11 @@ impl Service {
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .env("MEME_MAKER__EGRESS__ALLOW", "127.0.0.0/8")
             .env("MEME_MAKER__MONITOR__FLOOR", "1 MB")
+            // The load comes from one visitor.
+            .env("MEME_MAKER__LIMITS__CLIPS_PER_MINUTE", "0")
+            .env("MEME_MAKER__LIMITS__CLIPS_PER_VISITOR", "0")
+            .env("MEME_MAKER__LIMITS__PROBES_PER_MINUTE", "0")
+            .env("MEME_MAKER__LIMITS__UPLOADS_PER_MINUTE", "0")
             .envs(
                 settings
                     .iter()
