@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::title;
+
 /// What a token may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Scope {
@@ -89,7 +91,7 @@ pub enum GrantError {
     Scope,
     #[error("a token without a scope is good for nothing")]
     NoScopes,
-    #[error("a token's name has at most {NAME_CHARS} characters, and none that cannot be seen")]
+    #[error("a token's name has at most {NAME_CHARS} characters on one line")]
     Name,
 }
 
@@ -105,15 +107,14 @@ impl Grant {
         if name.chars().count() > NAME_CHARS || name.chars().any(char::is_control) {
             return Err(GrantError::Name);
         }
+        // Lists of tokens are read by people who decide which to revoke.
+        let name = title::clean(name).unwrap_or_default();
         if scopes.is_empty() {
             return Err(GrantError::NoScopes);
         }
         scopes.sort_unstable();
         scopes.dedup();
-        Ok(Grant {
-            name: name.to_owned(),
-            scopes,
-        })
+        Ok(Grant { name, scopes })
     }
 }
 
@@ -253,6 +254,8 @@ mod tests {
         let twice = vec![Scope::Admin, Scope::ClipCreate, Scope::Admin];
         let grant = Grant::new(" the phone ", twice.clone()).unwrap();
         assert_eq!(grant.name, "the phone");
+        let turned = Grant::new("a\u{202e}b", twice.clone()).unwrap();
+        assert_eq!(turned.name, "ab");
         assert_eq!(grant.scopes, [Scope::ClipCreate, Scope::Admin]);
         assert_eq!(Grant::new("x", Vec::new()), Err(GrantError::NoScopes));
         for name in ["a\nb", "a\u{1b}[31m", &"x".repeat(101)] {

@@ -316,17 +316,29 @@ fn no_way_of_writing_an_address_leads_around_the_door() {
 }
 
 #[test]
-fn figures_are_for_the_machine_itself_too() {
-    let service = Service::start();
-    assert_eq!(service.get("/metrics").status, 200);
-    let admin = service.token("admin");
-    let bearer = format!("Bearer {admin}");
-    let headers = [
-        ("x-forwarded-for", "203.0.113.9"),
-        ("authorization", bearer.as_str()),
-    ];
-    assert_eq!(
-        service.request("GET", "/metrics", &headers, b"").status,
-        200
-    );
+fn what_is_for_the_machine_itself_is_for_nobody_who_comes_by_a_proxy() {
+    for trusted in ["127.0.0.0/8", "10.0.0.0/8"] {
+        let service = Setup::default()
+            .with("SERVER__TRUSTED_PROXIES", trusted)
+            .start();
+        assert_eq!(service.get("/metrics").status, 200);
+        let by =
+            |name: &str, value: &str| service.request("GET", "/metrics", &[(name, value)], b"");
+        for (name, value) in [
+            ("x-forwarded-for", "203.0.113.9"),
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x-forwarded-for", ""),
+            ("forwarded", "for=127.0.0.1"),
+            ("x-real-ip", "127.0.0.1"),
+            ("via", "1.1 proxy"),
+        ] {
+            by(name, value).expect_problem(404, "not_found");
+        }
+        let admin = format!("Bearer {}", service.token("admin"));
+        let headers = [("via", "1.1 proxy"), ("authorization", admin.as_str())];
+        assert_eq!(
+            service.request("GET", "/metrics", &headers, b"").status,
+            200
+        );
+    }
 }

@@ -321,3 +321,29 @@ fn a_visitor_cannot_choose_an_address() {
     assert_eq!(clip(&bare, from("203.0.113.1")).status, 202);
     clip(&bare, from("203.0.113.2")).expect_problem(429, "rate_limited");
 }
+
+#[test]
+fn many_requests_at_the_same_moment_get_no_more_than_one_after_the_other() {
+    let origin = Origin::start();
+    let silent = origin.add("/silent.mp4", Behaviour::Silent);
+    for (setting, code) in [
+        ("LIMITS__CLIPS_PER_MINUTE", "rate_limited"),
+        ("LIMITS__CLIPS_PER_VISITOR", "clips_too_many"),
+    ] {
+        let service = Setup::default().with(setting, 3).start();
+        let answers: Vec<Answer> = std::thread::scope(|scope| {
+            let ask = || from("203.0.113.1").post(&service, "/api/clips", &quick(&silent));
+            let asked: Vec<_> = (0..16).map(|_| scope.spawn(ask)).collect();
+            asked
+                .into_iter()
+                .map(|answer| answer.join().unwrap())
+                .collect()
+        });
+        let (taken, refused): (Vec<&Answer>, Vec<&Answer>) =
+            answers.iter().partition(|answer| answer.status == 202);
+        assert_eq!(taken.len(), 3, "{setting}");
+        for answer in refused {
+            answer.expect_problem(429, code);
+        }
+    }
+}
