@@ -1,13 +1,16 @@
 //! How often each visitor may ask within a minute (GCRA: a burst of all of it, then evenly). It counts and says no; who is asking is
 //! told to it, and nothing is kept of those who have not asked for a while.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
-use governor::state::keyed::HashMapStateStore;
+use governor::state::StateStore;
+use governor::state::keyed::ShrinkableKeyedStateStore;
 use governor::{Quota, RateLimiter};
 
 use super::clock::Clock;
@@ -64,8 +67,11 @@ pub struct Rates {
     wrong_tokens: Option<Rate>,
 }
 
-type Limiter =
-    RateLimiter<Box<str>, HashMapStateStore<Box<str>>, Clock, StateInformationMiddleware>;
+type Limiter = RateLimiter<Box<str>, Visitors, Clock, StateInformationMiddleware>;
+
+/// Until when each visitor has used up what comes evenly; never more of them than `MOST`.
+#[derive(Default)]
+struct Visitors(Mutex<HashMap<Box<str>, Nanos>>);
 
 struct Rate {
     limiter: Limiter,
@@ -77,8 +83,8 @@ struct Rate {
 const WRONG_TOKENS: u32 = 30;
 /// After so many questions those are forgotten of whom nothing is to be remembered.
 const UPKEEP: u32 = 1024;
-/// Most visitors remembered, about 5 MB. Whoever has that many addresses gets around limits by address anyway; new visitors are then
-/// not counted for a minute or two, rather than turned away.
+/// Most visitors remembered for one counter, about 5 MB. Whoever has that many addresses gets around limits by address anyway: new
+/// visitors are then let through, and those who are known go on to be counted.
 const MOST: usize = 50_000;
 
 const MINUTE: u64 = 60;
@@ -123,8 +129,7 @@ impl Rate {
     fn new(limit: u32, clock: Clock) -> Option<Rate> {
         let limit = NonZeroU32::new(limit)?;
         Some(Rate {
-            limiter: RateLimiter::hashmap_with_clock(Quota::per_minute(limit), clock)
-                .with_middleware(),
+            limiter: Limiter::new(Quota::per_minute(limit), Visitors::default(), clock),
             limit,
             taken: AtomicU32::new(1),
         })
@@ -138,9 +143,6 @@ impl Rate {
         {
             self.limiter.retain_recent();
             self.limiter.shrink_to_fit();
-        }
-        if self.limiter.len() >= MOST {
-            return Ok(None);
         }
         let standing = |remaining, more_in: Duration| Standing {
             asked,
@@ -164,6 +166,47 @@ impl Rate {
     /// How long it takes until there is one more.
     fn each(&self) -> Duration {
         Duration::from_secs(MINUTE) / self.limit.get()
+    }
+}
+
+impl Visitors {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Nanos>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StateStore for Visitors {
+    type Key = Box<str>;
+
+    fn measure_and_replace<T, F, E>(&self, key: &Box<str>, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut known = self.lock();
+        let before = known.get(key).copied();
+        let (decided, after) = decide(before)?;
+        if before.is_some() || known.len() < MOST {
+            known.insert(key.clone(), after);
+        }
+        Ok(decided)
+    }
+}
+
+impl ShrinkableKeyedStateStore<Box<str>> for Visitors {
+    fn retain_recent(&self, drop_below: Nanos) {
+        self.lock().retain(|_, until| *until > drop_below);
+    }
+
+    fn shrink_to_fit(&self) {
+        self.lock().shrink_to_fit();
+    }
+
+    fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 }
 
@@ -263,15 +306,20 @@ mod tests {
     #[test]
     fn a_crowd_takes_no_more_memory_than_there_is_for_it_and_keeps_nobody_out() {
         let (rates, clock) = rates(1);
-        for visitor in 0..MOST + 10_000 {
-            rates.take(Asked::Clips, &visitor.to_string()).unwrap();
+        let known = || rates.clips.as_ref().unwrap().limiter.len();
+        assert_eq!(left(&rates, "early"), Ok(0));
+        for visitor in 0..MOST + 1000 {
+            assert_eq!(left(&rates, &visitor.to_string()), Ok(0));
         }
-        assert_eq!(rates.clips.as_ref().unwrap().limiter.len(), MOST);
+        assert_eq!(known(), MOST);
+        assert!(left(&rates, "early").is_err(), "known, and counted");
+        assert_eq!((left(&rates, "late"), left(&rates, "late")), (Ok(0), Ok(0)));
         // What is full again is kept for the time of one more.
         clock.pass(120_000);
         for _ in 0..UPKEEP {
-            let _ = rates.take(Asked::Clips, "a");
+            let _ = left(&rates, "late");
         }
-        assert!(rates.take(Asked::Clips, "a").is_err(), "counted again");
+        assert_eq!(known(), 1);
+        assert!(left(&rates, "late").is_err(), "counted again");
     }
 }
