@@ -3,6 +3,8 @@
 
 pub mod clock;
 pub mod desk;
+pub mod rates;
+pub mod uses;
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -54,6 +56,10 @@ pub struct App {
     /// Set when the service is about to end: long answers end with it.
     pub stopping: CancellationToken,
     pub clock: clock::Clock,
+    /// How often visitors asked.
+    pub rates: rates::Rates,
+    /// When tokens were used, as far as it was noted.
+    pub uses: uses::Uses,
 }
 
 /// A program and what it said when it was asked for its version.

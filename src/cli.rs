@@ -9,7 +9,7 @@ mod serve;
 mod token;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -47,7 +47,7 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Remove what is expired or orphaned, as the nightly sweep does.
     Cleanup(cleanup::Cleanup),
-    /// Make tokens for the service.
+    /// Make, list and revoke tokens of the service.
     Token(token::Token),
     /// Print the OpenAPI document.
     Openapi,
@@ -150,6 +150,39 @@ fn settings(flags: &Flags) -> Result<Settings, Trouble> {
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Settings::load(flags, environment).map_err(Trouble::from)
+}
+
+/// Refuses to touch a data folder of another user: what this process makes there would be its own, and a service that finds a file
+/// of root's in its index cannot start any more.
+fn as_its_owner(data_dir: &Path) -> Result<(), Trouble> {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(found) = std::fs::metadata(data_dir) else {
+        // Whoever opens it says what is wrong.
+        return Ok(());
+    };
+    let (owner, own) = (found.uid(), rustix::process::geteuid().as_raw());
+    if owner == own {
+        return Ok(());
+    }
+    let name = user_name(owner).unwrap_or_else(|| format!("'#{owner}'"));
+    Err(Trouble {
+        exit: Exit::Failed,
+        code: "data_dir_owner".to_owned(),
+        sentence: format!(
+            "{} belongs to the user {name}, and this command runs as another.",
+            data_dir.display()
+        ),
+        hint: format!("Run the same command as that user: sudo -u {name} meme-maker ..."),
+    })
+}
+
+fn user_name(wanted: u32) -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, id) = (fields.next()?, fields.nth(1)?);
+        (id.parse() == Ok(wanted)).then(|| name.to_owned())
+    })
 }
 
 /// A source as it is written on the command line: a link if it looks like one, else a path.

@@ -10,24 +10,27 @@ pub mod files;
 pub mod health;
 pub mod openapi;
 pub mod pages;
+pub mod ratelimit;
+pub mod settings;
 pub mod source_json;
 pub mod sources;
 pub mod stream;
+pub mod tokens;
 pub mod uploads;
 pub mod visitor;
 
 use std::time::Instant;
 
-use actix_web::body::MessageBody;
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
-use actix_web::middleware::Next;
+use actix_web::middleware::{Next, from_fn};
 use actix_web::{HttpMessage, Route, guard, web};
 
 use crate::app::Shared;
 use crate::token::Scope;
-use access::Access::{self, Anyone, Holder, Local, Maker};
+use access::Access::{self, Anyone, Holder, Local, Maker, Reader, With};
 
 /// One route.
 #[derive(Clone, Copy)]
@@ -76,7 +79,7 @@ pub const ROUTES: &[Entry] = &[
     api(Maker, "POST", "/api/clips", || {
         web::post().to(clips::submit)
     }),
-    api(Anyone, "GET", "/api/clips", || web::get().to(clips::list)),
+    api(Reader, "GET", "/api/clips", || web::get().to(clips::list)),
     api(Anyone, "GET", "/api/clips/{id}/events", || {
         web::get().to(events::clip)
     }),
@@ -134,6 +137,21 @@ pub const ROUTES: &[Entry] = &[
     api(Anyone, "GET", "/api/sources/{id}/waveform", || {
         get_or_head().to(sources::waveform)
     }),
+    api(With(Scope::Admin), "GET", "/api/admin/tokens", || {
+        web::get().to(tokens::list)
+    }),
+    api(With(Scope::Admin), "POST", "/api/admin/tokens", || {
+        web::post().to(tokens::create)
+    }),
+    api(
+        With(Scope::Admin),
+        "DELETE",
+        "/api/admin/tokens/{id}",
+        || web::delete().to(tokens::revoke),
+    ),
+    api(With(Scope::Admin), "GET", "/api/admin/settings", || {
+        web::get().to(settings::show)
+    }),
     api(Anyone, "GET", "/api/health/live", || {
         web::get().to(health::live)
     }),
@@ -166,7 +184,13 @@ pub fn configure(config: &mut web::ServiceConfig) {
         for same in ROUTES.iter().filter(|same| same.path == entry.path) {
             resource = resource.route((same.route)());
         }
-        config.service(resource.default_service(web::to(error::wrong_method)));
+        let path = entry.path;
+        let door = from_fn(move |request, next: Next<BoxBody>| access::guard(path, request, next));
+        config.service(
+            resource
+                .default_service(web::to(error::wrong_method))
+                .wrap(door),
+        );
     }
     config.default_service(web::to(error::nothing_here));
 }
@@ -194,7 +218,8 @@ pub async fn around(
     let id = request_id(&request);
     request.extensions_mut().insert(RequestId(id.clone()));
     ignore_odd_ranges(&mut request);
-    let of_upload = uploads::covers(request.path());
+    // As the router reads it: an address may be written in more than one way.
+    let of_upload = uploads::covers(request.match_info().as_str());
     if of_upload && let Some(meant) = uploads::overridden(request.headers()) {
         request.head_mut().method = meant;
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::access::Caller;
+use crate::access::{self, Allowance, Asker, Caller};
+use crate::app::rates::{Asked, Standing, TooOften};
 use crate::app::{App, What};
 use crate::bytes::Bytes;
 use crate::clip::{Clip, ClipId, Failure, State};
@@ -41,6 +42,10 @@ pub enum LibraryError {
     },
     #[error("{waiting} clips are waiting already")]
     QueueFull { waiting: u64, retry_after: u64 },
+    #[error(transparent)]
+    TooOften(#[from] TooOften),
+    #[error("{most} of your clips are waiting or being made already")]
+    TooManyAtOnce { most: u32, retry_after: u64 },
     #[error("this Idempotency-Key was used for another request")]
     KeyReused,
     #[error("this upload is not here, or not any more")]
@@ -65,10 +70,29 @@ pub enum LibraryError {
 #[derive(Debug)]
 pub struct Wish {
     pub recipe: Recipe,
-    /// The visitor's mark.
-    pub visitor: String,
+    pub asker: Asker,
     /// The visitor's key for this request and the hash of its body.
     pub idempotency: Option<(String, String)>,
+}
+
+/// Counts a wish against what its visitor may ask for. What brings back an earlier answer is not counted, nor is what the link alone
+/// refuses: that costs nothing. `None` where nothing is counted.
+///
+/// # Errors
+/// When the link is refused, or the visitor asked too often.
+pub async fn count(app: &App, wish: &Wish) -> Result<Option<Standing>, LibraryError> {
+    if let Source::Url(url) = &wish.recipe.source {
+        app.tools.gate.judge(url, None)?;
+    }
+    if let Some((key, _)) = &wish.idempotency
+        && app
+            .index
+            .answered(wish.asker.mark.clone(), key.clone())
+            .await?
+    {
+        return Ok(None);
+    }
+    Ok(access::count(app, &wish.asker, Asked::Clips)?)
 }
 
 /// Accepts a wish: judged, weighed against the disk, queued.
@@ -101,7 +125,8 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
         id,
         title,
         recipe: wish.recipe,
-        visitor: wish.visitor,
+        visitor: wish.asker.mark,
+        at_once: at_once(app, wish.asker.allowance),
         estimate,
         idempotency: wish.idempotency,
     };
@@ -126,14 +151,36 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
                 length: upload.length,
             })
         }
+        Submitted::TooManyAtOnce => Err(too_many_at_once(app)),
         Submitted::QueueFull(waiting) => {
             metrics::counter!("meme_maker_refusals_total", "code" => "queue_full").increment(1);
             Err(LibraryError::QueueFull {
                 waiting,
-                retry_after: app.jobs.left().clamp(1.0, 600.0).ceil() as u64,
+                retry_after: until_done(app),
             })
         }
     }
+}
+
+/// How many clips somebody may have waiting or running at once.
+fn at_once(app: &App, allowance: Allowance) -> Option<u32> {
+    match allowance {
+        Allowance::Limited => Some(app.settings.limits.clips_per_visitor).filter(|most| *most > 0),
+        Allowance::Unlimited => None,
+    }
+}
+
+fn too_many_at_once(app: &App) -> LibraryError {
+    metrics::counter!("meme_maker_refusals_total", "code" => "clips_too_many").increment(1);
+    LibraryError::TooManyAtOnce {
+        most: app.settings.limits.clips_per_visitor,
+        retry_after: until_done(app),
+    }
+}
+
+/// Seconds until the clips in hand are expected to be done.
+fn until_done(app: &App) -> u64 {
+    app.jobs.left().clamp(1.0, 600.0).ceil() as u64
 }
 
 /// The title given, else what the source was called when somebody looked at it, else its name.
@@ -289,13 +336,15 @@ pub async fn cancel(app: &App, id: ClipId) -> Result<View, LibraryError> {
 /// Runs a recipe again that failed, was cancelled or has expired.
 ///
 /// # Errors
-/// When the clip is in another state, or the upload it was made from is gone.
-pub async fn retry(app: &App, id: ClipId) -> Result<View, LibraryError> {
-    let retried = app.index.retry(app.now(), id).await?;
+/// When the clip is in another state, the upload it was made from is gone, or its visitor has too many in hand.
+pub async fn retry(app: &App, id: ClipId, allowance: Allowance) -> Result<View, LibraryError> {
+    let at_once = at_once(app, allowance);
+    let retried = app.index.retry(app.now(), id, at_once).await?;
     let view = view(app, id).await?;
     let seq = match retried {
         Retried::Queued(seq) => seq,
         Retried::UploadGone => return Err(LibraryError::UploadGone),
+        Retried::TooManyAtOnce => return Err(too_many_at_once(app)),
         Retried::No => {
             return Err(LibraryError::State(view.clip.state.as_str(), "made again"));
         }

@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::clock::Clock;
 use crate::app::desk::{Desk, Lane};
+use crate::app::rates::Rates;
+use crate::app::uses::Uses;
 use crate::app::{App, Bus, Errands, Jobs, Reading, Shared, load_secret};
 use crate::config::Settings;
 use crate::cost::Costs;
@@ -86,6 +88,8 @@ pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
     let secret = load_secret(&secret_file).map_err(in_folder(&secret_file))?;
     let tools = tools(&settings).await?;
     let costs = Costs::learned(&index.costs().await?);
+    let clock = Clock::default();
+    let rates = Rates::new(&settings.limits, &clock);
     Ok(Arc::new(App {
         costs: Mutex::new(Arc::new(costs)),
         index,
@@ -104,7 +108,9 @@ pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
         health: Mutex::new(None),
         pages: Mutex::new(None),
         stopping: CancellationToken::new(),
-        clock: Clock::default(),
+        clock,
+        rates,
+        uses: Uses::default(),
     }))
 }
 
@@ -223,7 +229,6 @@ fn serve(
             .app_data(app.clone())
             .app_data(web::Data::new(figures.clone()))
             .app_data(web::PayloadConfig::new(body))
-            .wrap(from_fn(http::access::guard))
             .wrap(from_fn(http::around))
             .configure(http::configure)
     });
@@ -278,6 +283,10 @@ fn figures() -> Result<PrometheusHandle, StartError> {
     metrics::describe_counter!(
         "meme_maker_refusals_total",
         "Requests refused for want of room, by code."
+    );
+    metrics::describe_counter!(
+        "meme_maker_rate_limited_total",
+        "Requests refused because a visitor asked too often, by policy."
     );
     metrics::describe_counter!(
         "meme_maker_egress_refusals_total",

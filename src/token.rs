@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::title;
+
 /// What a token may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Scope {
@@ -56,22 +58,63 @@ impl Scope {
 }
 
 impl FromStr for Scope {
-    type Err = String;
+    type Err = GrantError;
 
-    fn from_str(text: &str) -> Result<Scope, String> {
+    fn from_str(text: &str) -> Result<Scope, GrantError> {
         Scope::ALL
             .into_iter()
             .find(|scope| scope.as_str() == text)
-            .ok_or_else(|| {
-                let words = Scope::ALL.map(Scope::as_str).join(", ");
-                format!("there is no scope {text}; the scopes are {words}")
-            })
+            .ok_or(GrantError::Scope)
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// What a new token is to be called and may be used for; valid by construction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    pub name: String,
+    /// Each once, in their order.
+    pub scopes: Vec<Scope>,
+}
+
+/// Why there is no such token to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GrantError {
+    #[error(
+        "there is no such scope; the scopes are clip:create, clip:manage, file:read, ops:read, ops:run and admin"
+    )]
+    Scope,
+    #[error("a token without a scope is good for nothing")]
+    NoScopes,
+    #[error("a token's name has at most {NAME_CHARS} characters on one line")]
+    Name,
+}
+
+const NAME_CHARS: usize = 100;
+
+impl Grant {
+    /// From what somebody wrote.
+    ///
+    /// # Errors
+    /// When the name cannot be shown on one line, or there is no scope.
+    pub fn new(name: &str, mut scopes: Vec<Scope>) -> Result<Grant, GrantError> {
+        let name = name.trim();
+        if name.chars().count() > NAME_CHARS || name.chars().any(char::is_control) {
+            return Err(GrantError::Name);
+        }
+        // Lists of tokens are read by people who decide which to revoke.
+        let name = title::clean(name).unwrap_or_default();
+        if scopes.is_empty() {
+            return Err(GrantError::NoScopes);
+        }
+        scopes.sort_unstable();
+        scopes.dedup();
+        Ok(Grant { name, scopes })
     }
 }
 
@@ -200,6 +243,24 @@ mod tests {
             assert_eq!(scope.as_str().parse(), Ok(scope));
             assert_eq!(serde_json::json!(scope), scope.as_str());
         }
-        assert!("clip".parse::<Scope>().unwrap_err().contains("ops:run"));
+        let told = "clip".parse::<Scope>().unwrap_err().to_string();
+        for scope in Scope::ALL {
+            assert!(told.contains(scope.as_str()), "{scope}");
+        }
+    }
+
+    #[test]
+    fn a_grant_has_a_name_for_one_line_and_each_scope_once() {
+        let twice = vec![Scope::Admin, Scope::ClipCreate, Scope::Admin];
+        let grant = Grant::new(" the phone ", twice.clone()).unwrap();
+        assert_eq!(grant.name, "the phone");
+        let turned = Grant::new("a\u{202e}b", twice.clone()).unwrap();
+        assert_eq!(turned.name, "ab");
+        assert_eq!(grant.scopes, [Scope::ClipCreate, Scope::Admin]);
+        assert_eq!(Grant::new("x", Vec::new()), Err(GrantError::NoScopes));
+        for name in ["a\nb", "a\u{1b}[31m", &"x".repeat(101)] {
+            assert_eq!(Grant::new(name, twice.clone()), Err(GrantError::Name));
+        }
+        assert!(Grant::new(&"é".repeat(100), twice).is_ok());
     }
 }

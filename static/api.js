@@ -15,7 +15,7 @@ export class ApiError extends Error {
   }
 }
 
-export const createClip = (body, key) => request('POST', '/api/clips', { body, headers: { 'Idempotency-Key': key } });
+export const createClip = (body, key, token) => request('POST', '/api/clips', { body, token, headers: { 'Idempotency-Key': key } });
 export const getClip = (id) => request('GET', clipPath(id));
 export const cancelClip = (id, token) => request('POST', `${clipPath(id)}/cancel`, { token });
 export const retryClip = (id, token) => request('POST', `${clipPath(id)}/retry`, { token });
@@ -23,6 +23,9 @@ export const deleteClip = (id, token) => request('DELETE', clipPath(id), { token
 
 /// The server has forgotten the clip, or never knew it.
 export const isGone = (error) => error.status === 404 || error.status === 410;
+
+/// The service lets nobody make clips without a token, and this was none that it takes.
+export const wantsToken = (error) => ['token_needed', 'token_invalid', 'token_scope'].includes(error.code);
 
 /// crypto.randomUUID is missing outside a secure context, such as plain http on a local network.
 export function newKey() {

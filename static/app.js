@@ -1,10 +1,10 @@
 // The maker: joins the form, the clip being made and the list of recent clips.
 
-import { createClip, deleteClip, getClip, isGone, newKey } from './api.js';
+import { createClip, deleteClip, getClip, isGone, newKey, wantsToken } from './api.js';
 import { el, errorBox } from './dom.js';
-import { fillForm, setBusy, setUpForm, showError } from './form.js';
+import { askForToken, fillForm, setBusy, setUpForm, showError, typedToken } from './form.js';
 import { JobCard } from './job.js';
-import { find, forget, onChange, recall, remember, update } from './memory.js';
+import { find, forget, onChange, recall, recallToken, remember, rememberToken, update } from './memory.js';
 import { drawRecent } from './recent.js';
 import { timesInLink } from './time.js';
 import { hasExpired, isOver } from './words.js';
@@ -22,14 +22,24 @@ const job = new JobCard(jobPlace, live, { changed: redraw, again: makeAgain, ano
 // that pressing the button again cannot make a second clip.
 let unanswered = null;
 
+const TOKEN_WORDS = {
+  token_needed: 'Making clips takes a token here.',
+  token_invalid: 'This token does not count here, or not any more.',
+  token_scope: 'This token is not for making clips.',
+};
+
 async function submit(request) {
   const body = JSON.stringify(request);
   const key = unanswered?.body === body ? unanswered.key : newKey();
   unanswered = { body, key };
+  const access = typedToken() ?? recallToken();
   setBusy(true);
   try {
-    const { delete_token: token, ...clip } = await createClip(request, key);
+    const { delete_token: token, ...clip } = await createClip(request, key, access);
     unanswered = null;
+    // Only a token that was taken is worth remembering.
+    rememberToken(access);
+    askForToken('');
     const record = { id: clip.id, token, request, clip };
     remember(record);
     // A reload must not fill the form again from a link that has been used.
@@ -37,7 +47,8 @@ async function submit(request) {
     show(record);
   } catch (error) {
     if (!error.unsure) unanswered = null;
-    showError(error);
+    if (wantsToken(error)) askForToken(TOKEN_WORDS[error.code]);
+    else showError(error);
   } finally {
     setBusy(false);
   }

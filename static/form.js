@@ -9,6 +9,7 @@ const fields = form.elements;
 const alertBox = document.getElementById('make-alert');
 const button = document.getElementById('make-button');
 const options = document.getElementById('options');
+const tokenField = document.getElementById('token-field');
 const OPTIONAL = ['mode', 'title', 'height', 'mute'];
 const timeWrong = (which) => `Write the ${which} as 83.5, 1:23.5 or 1:02:03.`;
 
@@ -45,6 +46,16 @@ export function showError(error) {
     alertBox.replaceChildren(errorBox(error));
   }
 }
+
+/// Shows the field for the token with what is wrong; without words, puts it away.
+export function askForToken(words) {
+  tokenField.hidden = !words;
+  if (words) showFieldErrors([['token', words]]);
+  else fields.token.value = '';
+}
+
+/// The token in the field; null while nobody is asked for one.
+export const typedToken = () => (tokenField.hidden ? null : fields.token.value.trim());
 
 /// Puts an earlier request back. Times may be seconds or text as somebody wrote it in a link.
 export function fillForm({ url = '', start_time = '', end_time = '', title = '', mode = 'exact', height = '', mute = false }) {
@@ -92,6 +103,9 @@ function findErrors() {
   if (start === null) wrong.push(['start_time', fields.start_time.value.trim() ? timeWrong('start') : 'Say where the clip starts.']);
   if (end === null) wrong.push(['end_time', fields.end_time.value.trim() ? timeWrong('end') : 'Say where the clip ends.']);
   else if (start !== null && end <= start) wrong.push(['end_time', 'The end has to come after the start.']);
+
+  // Nothing else fits into a header.
+  if (typedToken() !== null && !/^[\x21-\x7e]+$/.test(typedToken())) wrong.push(['token', 'Paste the token here. It begins with mm_']);
   return wrong;
 }
 

@@ -1,11 +1,14 @@
 // What this browser remembers of its clips: id, delete token, the request as typed and the clip as last seen.
-// The token is the only key to a clip, so it is written down before anything else happens.
+// The token is the only key to a clip, so it is written down before anything else happens. Beside them the token that
+// making clips takes, where it takes one; it is sent as a header and never part of an address.
 
 const KEY = 'meme-maker.clips';
+const TOKEN_KEY = 'meme-maker.token';
 const LIMIT = 20;
 
-// Stands in when storage is switched off; the page then works until it is closed.
+// Stand in when storage is switched off; the page then works until it is closed.
 let unsaved = [];
+let unsavedToken = '';
 
 export function recall() {
   try {
@@ -35,6 +38,18 @@ export function update(clip) {
 
 export function forget(id) {
   save(recall().filter((record) => record.id !== id));
+}
+
+export function recallToken() {
+  try { return localStorage.getItem(TOKEN_KEY) ?? unsavedToken; } catch { return unsavedToken; }
+}
+
+export function rememberToken(token) {
+  unsavedToken = token;
+  try {
+    if (token) localStorage.setItem(TOKEN_KEY, token);
+    else localStorage.removeItem(TOKEN_KEY);
+  } catch { /* kept in `unsavedToken` */ }
 }
 
 /// Calls back when another tab has changed the list.

@@ -1,4 +1,5 @@
-//! The door: each route says who may use it, and nobody else gets as far as its handler.
+//! The door: each route says who may use it, and nobody else gets as far as its handler. It stands at the route itself, so that there is
+//! one notion of which route a path leads to: an address may be written in more than one way.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -8,8 +9,9 @@ use actix_web::{HttpMessage, HttpRequest, web};
 
 use super::error::{Problem, not_found};
 use super::{ROUTES, visitor};
-use crate::access::{self, Caller};
+use crate::access::{self, Asker, Caller};
 use crate::app::App;
+use crate::app::rates::{Asked, TooOften};
 use crate::config::Create;
 use crate::library::LibraryError;
 use crate::token::Scope;
@@ -21,6 +23,8 @@ pub enum Access {
     Anyone,
     /// Anybody where `auth.create` is `public`, else who may make clips.
     Maker,
+    /// Anybody where `auth.create` is `public`, else who may read or make clips.
+    Reader,
     /// Whoever holds what the handler asks for: a clip's delete token, or the scope to manage all clips.
     Holder,
     /// Who has the scope.
@@ -34,10 +38,11 @@ pub enum Access {
 /// # Errors
 /// Those of the handler.
 pub async fn guard(
+    path: &'static str,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    match judged(&request).await {
+    match judged(of(path, request.method()), &request).await {
         Ok(caller) => {
             if let Some(caller) = caller {
                 request.extensions_mut().insert(caller);
@@ -51,70 +56,102 @@ pub async fn guard(
     }
 }
 
-async fn judged(request: &ServiceRequest) -> Result<Option<Caller>, Problem> {
-    let Some(app) = request.app_data::<web::Data<App>>().cloned() else {
+async fn judged(access: Access, request: &ServiceRequest) -> Result<Option<Caller>, Problem> {
+    // The index is asked only where a token may matter: a busy one keeps nobody from what is for all.
+    let Some(app) = request
+        .app_data::<web::Data<App>>()
+        .filter(|_| access != Access::Anyone)
+    else {
         return Ok(None);
     };
-    let access = of(request);
-    let given = visitor::token(request.request()).map(str::to_owned);
-    let caller = match &given {
-        // A database that is busy is no reason to keep those out who need no token.
-        Some(token) if access != Access::Anyone => access::caller(&app, token)
+    let given = visitor::token(request.request());
+    let caller = match given {
+        Some(token) => access::caller(app, token)
             .await
             .map_err(LibraryError::from)?,
-        _ => None,
+        None => None,
     };
+    let public = app.settings.auth.create == Create::Public;
     let needed = match access {
         Access::Anyone | Access::Holder => return Ok(caller),
-        Access::Maker if app.settings.auth.create == Create::Public => return Ok(caller),
-        Access::Maker => Scope::ClipCreate,
-        Access::With(scope) => scope,
-        Access::Local(_) if is_local(&app, request.request()) => return Ok(caller),
-        Access::Local(scope) => scope,
+        Access::Maker | Access::Reader if public => return Ok(caller),
+        Access::Local(_) if is_local(request.request()) => return Ok(caller),
+        Access::Maker => &[Scope::ClipCreate][..],
+        Access::Reader => &[Scope::FileRead, Scope::ClipCreate],
+        Access::With(scope) | Access::Local(scope) => &[scope],
     };
-    match &caller {
-        Some(known) if known.may(needed) => Ok(caller),
-        _ if matches!(access, Access::Local(_)) => Err(not_found()),
-        Some(_) => Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "token_scope",
-            format!("This token may not do that: it takes the scope {needed}."),
-            "Use another token; the operator makes one with meme-maker token create.",
-        )),
-        None if given.is_some() => Err(Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "token_invalid",
-            "This token does not count here, or not any more.",
-            "Use another token; the operator makes one with meme-maker token create.",
-        )),
-        None => Err(Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "token_needed",
-            format!("This takes a token with the scope {needed}."),
-            "Send Authorization: Bearer <token>; the operator makes one with meme-maker token create.",
-        )),
+    if let Some(known) = &caller
+        && needed.iter().any(|scope| known.may(*scope))
+    {
+        return Ok(caller);
     }
+    // Only now, so that a right token is good however many wrong ones come from the same address.
+    let tried = match (&caller, given) {
+        (None, Some(_)) => wrong_token(app, request.request()),
+        (Some(_), _) | (None, None) => Ok(()),
+    };
+    if let Access::Local(_) = access {
+        return Err(not_found());
+    }
+    tried?;
+    Err(refusal(needed, caller.as_ref(), given))
 }
 
-fn of(request: &ServiceRequest) -> Access {
-    let Some(pattern) = request.match_pattern() else {
-        return Access::Anyone;
+/// Counts a token that does not count, or does not open what it was sent for.
+///
+/// # Errors
+/// When the visitor tried too many within a minute.
+pub(super) fn wrong_token(app: &App, request: &HttpRequest) -> Result<(), TooOften> {
+    let visitor = Asker::visitor(visitor::mark(app, request));
+    access::count(app, &visitor, Asked::WrongTokens).map(drop)
+}
+
+fn refusal(needed: &[Scope], caller: Option<&Caller>, given: Option<&str>) -> Problem {
+    let words: Vec<&str> = needed.iter().map(|scope| scope.as_str()).collect();
+    let words = words.join(" or ");
+    let (status, code, detail, hint) = match (caller, given) {
+        (Some(_), _) => (
+            StatusCode::FORBIDDEN,
+            "token_scope",
+            format!("This token may not do that: it takes the scope {words}."),
+            "Use another token; the operator makes one with meme-maker token create.",
+        ),
+        (None, Some(_)) => (
+            StatusCode::UNAUTHORIZED,
+            "token_invalid",
+            "This token does not count here, or not any more.".to_owned(),
+            "Use another token; the operator makes one with meme-maker token create.",
+        ),
+        (None, None) => (
+            StatusCode::UNAUTHORIZED,
+            "token_needed",
+            format!("This takes a token with the scope {words}."),
+            "Send Authorization: Bearer <token>; the operator makes one with meme-maker token create.",
+        ),
     };
-    let method = request.method();
+    Problem::new(status, code, detail, hint)
+}
+
+fn of(path: &str, method: &Method) -> Access {
     let entry = |wanted: &str| {
         ROUTES
             .iter()
-            .find(|entry| entry.path == pattern && entry.method == wanted)
+            .find(|entry| entry.path == path && entry.method == wanted)
     };
     // What serves GET may serve HEAD.
     let found =
         entry(method.as_str()).or_else(|| (method == Method::HEAD).then(|| entry("GET")).flatten());
+    // No handler takes any other method.
     found.map_or(Access::Anyone, |entry| entry.access)
 }
 
-fn is_local(app: &App, request: &HttpRequest) -> bool {
+/// Whether a program on this machine asks for itself. A proxy asks for somebody else, whether its word is taken or not.
+fn is_local(request: &HttpRequest) -> bool {
     let local = request
         .peer_addr()
         .is_some_and(|peer| peer.ip().to_canonical().is_loopback());
-    local && !visitor::forwarded(&app.settings, request)
+    let brought = ["x-forwarded-for", "forwarded", "x-real-ip", "via"]
+        .iter()
+        .any(|name| request.headers().contains_key(*name));
+    local && !brought
 }

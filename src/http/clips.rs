@@ -10,13 +10,14 @@ use sha2::{Digest, Sha256};
 
 use super::clip_json::ClipJson;
 use super::error::{Failed, For, Problem, ProblemBody, not_found};
-use super::{AppData, visitor};
-use crate::access::Caller;
+use super::{AppData, ratelimit, visitor};
+use crate::access::{self, Caller};
+use crate::app::rates::Asked;
 use crate::app::{App, What};
 use crate::clip::{ClipId, State};
 use crate::config::Settings;
 use crate::index::listing::Filter;
-use crate::library::{self, View, Wish};
+use crate::library::{self, LibraryError, View, Wish};
 use crate::recipe::{Limits, Recipe};
 use crate::seconds::Seconds;
 
@@ -90,7 +91,7 @@ pub enum Time {
 const MOST_WAIT: u64 = 60;
 
 /// Makes a clip: answers at once with the queued clip and its delete token.
-#[utoipa::path(post, path = "/api/clips", tag = "clips", request_body = RecipeBody,
+#[utoipa::path(post, path = "/api/clips", tag = "clips", security((), ("token" = [])), request_body = RecipeBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body bring back the first answer."),
            ("Prefer" = Option<String>, Header, description = "`wait=N` answers after up to N seconds, sooner when the clip is settled.")),
     responses((status = 202, description = "Queued", body = ClipJson), (status = 200, description = "Settled within the wait", body = ClipJson),
@@ -101,6 +102,7 @@ pub async fn submit(
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, Failed> {
     let wish = wish(&app, &request, body).answering(&request)?;
+    let standing = library::count(&app, &wish).await.answering(&request)?;
     let mut news = app.bus.listen();
     let view = library::submit(&app, wish).await.answering(&request)?;
     let id = view.clip.id;
@@ -137,7 +139,7 @@ pub async fn submit(
     if let Some(seconds) = wait {
         response.insert_header(("Preference-Applied", format!("wait={seconds}")));
     }
-    Ok(response.json(answer))
+    Ok(ratelimit::told(response.json(answer), standing))
 }
 
 fn wish(
@@ -148,7 +150,7 @@ fn wish(
     let body = body_of(app, request, body)?;
     Ok(Wish {
         recipe: Recipe::from_json(&body, &limits(&app.settings))?,
-        visitor: app.secret.visitor(visitor::address(&app.settings, request)),
+        asker: visitor::asker(app, request),
         idempotency: idempotency(request.headers(), &body)?,
     })
 }
@@ -251,7 +253,7 @@ fn preferred_wait(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Lists clips, the newest first.
-#[utoipa::path(get, path = "/api/clips", tag = "clips", params(ListQuery),
+#[utoipa::path(get, path = "/api/clips", tag = "clips", security((), ("token" = [])), params(ListQuery),
     responses((status = 200, body = ClipList), (status = 400, body = ProblemBody)))]
 pub async fn list(
     app: AppData,
@@ -342,7 +344,7 @@ pub async fn show(app: AppData, request: HttpRequest) -> Result<HttpResponse, Fa
 }
 
 /// Cancels a clip; its sidecars are killed.
-#[utoipa::path(post, path = "/api/clips/{id}/cancel", tag = "clips", params(("id" = String, Path)), security(("delete_token" = [])),
+#[utoipa::path(post, path = "/api/clips/{id}/cancel", tag = "clips", params(("id" = String, Path)), security(("delete_token" = []), ("token" = [])),
     responses((status = 200, body = ClipJson), (status = "4XX", body = ProblemBody)))]
 pub async fn cancel(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
     let id = owned(&app, &request).await?;
@@ -351,17 +353,21 @@ pub async fn cancel(app: AppData, request: HttpRequest) -> Result<HttpResponse, 
 }
 
 /// Makes a clip again that failed, was cancelled or has expired.
-#[utoipa::path(post, path = "/api/clips/{id}/retry", tag = "clips", params(("id" = String, Path)), security(("delete_token" = [])),
+#[utoipa::path(post, path = "/api/clips/{id}/retry", tag = "clips", params(("id" = String, Path)), security(("delete_token" = []), ("token" = [])),
     responses((status = 202, body = ClipJson), (status = "4XX", body = ProblemBody)))]
 pub async fn retry(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
     let id = owned(&app, &request).await?;
-    let view = library::retry(&app, id).await.answering(&request)?;
+    let asker = visitor::asker(&app, &request);
+    let standing = access::count(&app, &asker, Asked::Clips).answering(&request)?;
+    let view = library::retry(&app, id, asker.allowance).await;
+    let view = view.answering(&request)?;
     let answer = ClipJson::new(&view, &app.settings.server.base_url);
-    Ok(HttpResponse::Accepted().json(answer))
+    let response = HttpResponse::Accepted().json(answer);
+    Ok(ratelimit::told(response, standing))
 }
 
 /// Removes a clip and its files for good.
-#[utoipa::path(delete, path = "/api/clips/{id}", tag = "clips", params(("id" = String, Path)), security(("delete_token" = [])),
+#[utoipa::path(delete, path = "/api/clips/{id}", tag = "clips", params(("id" = String, Path)), security(("delete_token" = []), ("token" = [])),
     responses((status = 204), (status = "4XX", body = ProblemBody)))]
 pub async fn remove(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
     let id = owned(&app, &request).await?;
@@ -384,9 +390,11 @@ pub(super) fn id(request: &HttpRequest) -> Result<ClipId, Problem> {
 async fn owned(app: &App, request: &HttpRequest) -> Result<ClipId, Failed> {
     let id = id(request).answering(request)?;
     let caller = request.extensions().get::<Caller>().cloned();
-    library::authorize(app, id, caller.as_ref(), visitor::token(request))
-        .await
-        .answering(request)?;
+    let authorized = library::authorize(app, id, caller.as_ref(), visitor::token(request)).await;
+    if let Err(LibraryError::TokenWrong) = &authorized {
+        super::access::wrong_token(app, request).answering(request)?;
+    }
+    authorized.answering(request)?;
     Ok(id)
 }
 

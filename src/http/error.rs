@@ -6,7 +6,9 @@ use actix_web::http::header;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 
-use super::RequestId;
+use super::{RequestId, ratelimit};
+use crate::access::AccessError;
+use crate::app::rates::{Standing, TooOften};
 use crate::cut::{CutError, sentence};
 use crate::library::LibraryError;
 use crate::recipe::{RecipeError, Rule};
@@ -14,6 +16,7 @@ use crate::source::gate::Refusal;
 use crate::source::relay::RelayError;
 use crate::source::{SourceError, refusal_hint};
 use crate::sources::SourcesError;
+use crate::token::GrantError;
 use crate::worker::chain;
 
 /// An error on its way out.
@@ -26,6 +29,8 @@ pub struct Problem {
     pub hint: String,
     /// Seconds after which trying again makes sense.
     pub retry_after: Option<u64>,
+    /// Where the visitor stands, when that is the problem.
+    pub standing: Option<Box<Standing>>,
 }
 
 /// A problem as it is sent: `application/problem+json`, RFC 9457.
@@ -112,6 +117,11 @@ pub const CODES: &[(&str, u16)] = &[
     ("token_invalid", 401),
     ("token_scope", 403),
     ("token_wrong", 403),
+    ("scope_unknown", 400),
+    ("scopes_missing", 400),
+    ("name_invalid", 400),
+    ("rate_limited", 429),
+    ("clips_too_many", 429),
     ("not_found", 404),
     ("method_not_allowed", 405),
     ("clip_state", 409),
@@ -178,6 +188,7 @@ impl Problem {
             field: None,
             hint: hint.into(),
             retry_after: None,
+            standing: None,
         }
     }
 
@@ -203,7 +214,7 @@ impl Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
-        response.json(ProblemBody {
+        let response = response.json(ProblemBody {
             kind: "about:blank",
             title: title(self.status),
             status: self.status.as_u16(),
@@ -212,7 +223,8 @@ impl Problem {
             field: self.field.clone(),
             hint: self.hint.clone(),
             request_id,
-        })
+        });
+        ratelimit::told(response, self.standing.as_deref().copied())
     }
 }
 
@@ -300,6 +312,45 @@ impl From<Rule> for Problem {
     }
 }
 
+impl From<TooOften> for Problem {
+    fn from(error: TooOften) -> Problem {
+        Problem {
+            retry_after: Some(error.0.more_in),
+            standing: Some(Box::new(error.0)),
+            ..Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limited",
+                sentence(&error.to_string()),
+                "Try again after the seconds in Retry-After.",
+            )
+        }
+    }
+}
+
+impl From<GrantError> for Problem {
+    fn from(error: GrantError) -> Problem {
+        let detail = sentence(&error.to_string());
+        let problem = |code, field, hint| {
+            Problem::new(StatusCode::BAD_REQUEST, code, detail.clone(), hint).at(field)
+        };
+        match error {
+            GrantError::Scope => problem("scope_unknown", "scopes", "Use the words as they are."),
+            GrantError::NoScopes => problem("scopes_missing", "scopes", "Name at least one scope."),
+            GrantError::Name => problem("name_invalid", "name", "Choose a shorter, plain name."),
+        }
+    }
+}
+
+impl From<AccessError> for Problem {
+    fn from(error: AccessError) -> Problem {
+        match error {
+            AccessError::NotFound => not_found(),
+            AccessError::Random(error) => LibraryError::Io(error).into(),
+            AccessError::Index(error) => LibraryError::Index(error).into(),
+        }
+    }
+}
+
 impl From<LibraryError> for Problem {
     fn from(error: LibraryError) -> Problem {
         let detail = sentence(&error.to_string());
@@ -338,6 +389,16 @@ impl From<LibraryError> for Problem {
                     "queue_full",
                     detail,
                     "Try again in a moment.",
+                )
+            },
+            LibraryError::TooOften(error) => error.into(),
+            LibraryError::TooManyAtOnce { retry_after, .. } => Problem {
+                retry_after: Some(retry_after),
+                ..Problem::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "clips_too_many",
+                    detail,
+                    "Wait until one of them is done, or cancel one.",
                 )
             },
             LibraryError::KeyReused => Problem::new(

@@ -9,8 +9,10 @@ use serde::Deserialize;
 use super::clips::{Time, body_of, limits};
 use super::error::{Failed, For, Problem, ProblemBody, not_found};
 use super::source_json::SourceJson;
-use super::{AppData, SANDBOX, visitor};
+use super::{AppData, SANDBOX, ratelimit, visitor};
+use crate::access;
 use crate::app::App;
+use crate::app::rates::Asked;
 use crate::library::blocking;
 use crate::recipe::{Inquiry, Mode};
 use crate::sighting::{Seen, SourceId};
@@ -47,7 +49,7 @@ pub struct StripQuery {
 }
 
 /// Looks at a source: what it is made of, where it can be cut, what that may cost.
-#[utoipa::path(post, path = "/api/sources", tag = "sources", request_body = InquiryBody,
+#[utoipa::path(post, path = "/api/sources", tag = "sources", security((), ("token" = [])), request_body = InquiryBody,
     responses((status = 201, description = "Looked at", body = SourceJson),
               (status = 200, description = "Looked at a short while ago", body = SourceJson),
               (status = "4XX", body = ProblemBody), (status = "5XX", body = ProblemBody)))]
@@ -58,7 +60,9 @@ pub async fn look(
 ) -> Result<HttpResponse, Failed> {
     let body = body_of(&app, &request, body).answering(&request)?;
     let inquiry = Inquiry::from_json(&body, &limits(&app.settings)).answering(&request)?;
-    let (seen, look) = sources::look(&app, &inquiry, &visitor::mark(&app, &request))
+    let asker = visitor::asker(&app, &request);
+    let standing = access::count(&app, &asker, Asked::Sources).answering(&request)?;
+    let (seen, look) = sources::look(&app, &inquiry, &asker.mark)
         .await
         .answering(&request)?;
     let answer = SourceJson::new(&app, &seen, inquiry.stretch, inquiry.mode).await;
@@ -66,9 +70,10 @@ pub async fn look(
         Look::New => StatusCode::CREATED,
         Look::Known => StatusCode::OK,
     };
-    Ok(HttpResponse::build(status)
+    let response = HttpResponse::build(status)
         .insert_header((header::LOCATION, answer.urls.own.clone()))
-        .json(answer))
+        .json(answer);
+    Ok(ratelimit::told(response, standing))
 }
 
 /// Shows a source that was looked at.

@@ -14,8 +14,10 @@ use tokio::task::JoinHandle;
 
 use super::AppData;
 use super::error::{Failed, For, Problem, ProblemBody, not_found, upload_gone};
-use super::visitor;
+use super::{ratelimit, visitor};
+use crate::access;
 use crate::app::App;
+use crate::app::rates::{Asked, Standing};
 use crate::cut::sentence;
 use crate::library::LibraryError;
 use crate::upload::checksum::ALGORITHMS;
@@ -68,7 +70,7 @@ pub async fn options(app: AppData) -> HttpResponse {
 
 /// Begins an upload; with a body of `application/offset+octet-stream` it takes the first bytes too. The last part of `Location` is the
 /// upload's id: whoever knows it may use the file.
-#[utoipa::path(post, path = "/api/uploads", tag = "uploads",
+#[utoipa::path(post, path = "/api/uploads", tag = "uploads", security((), ("token" = [])),
     params(("Tus-Resumable" = String, Header, description = "1.0.0"),
            ("Upload-Length" = u64, Header, description = "Bytes of the file"),
            ("Upload-Metadata" = Option<String>, Header, description = "`filename` in Base64 becomes the title"),
@@ -80,33 +82,36 @@ pub async fn create(
     request: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Failed> {
-    let upload = created(&app, &request, body).await;
-    let upload = refusals_counted(upload).answering(&request)?;
+    let created = created(&app, &request, body).await;
+    let (upload, standing) = refusals_counted(created).answering(&request)?;
     let location = format!("{}{ROOT}/{}", app.settings.server.base_url, upload.id);
     let mut response = HttpResponse::Created();
     response.insert_header((header::LOCATION, location));
-    Ok(standing(&app, &mut response, &upload).finish())
+    let response = place(&app, &mut response, &upload).finish();
+    Ok(ratelimit::told(response, standing))
 }
 
 async fn created(
     app: &AppData,
     request: &HttpRequest,
     body: web::Payload,
-) -> Result<Upload, Problem> {
+) -> Result<(Upload, Option<Standing>), Problem> {
     headers::no_multipart(request.headers())?;
     headers::version(request.headers())?;
+    let asker = visitor::asker(app, request);
     let wish = Wish {
         length: headers::length(request.headers(), app.settings.limits.upload_bytes)?,
         metadata: headers::metadata(request.headers())?,
-        visitor: app.secret.visitor(visitor::address(&app.settings, request)),
+        visitor: asker.mark.clone(),
     };
     let addition = headers::first_addition(request.headers())?;
     let too_long = |addition: &Addition| addition.length.is_some_and(|length| length > wish.length);
     if addition.as_ref().is_some_and(too_long) {
         return Err(UploadsError::PastLength.into());
     }
+    let standing = access::count(app, &asker, Asked::Uploads)?;
     let Some(addition) = addition else {
-        return Ok(uploads::create(app, wish).await?);
+        return Ok((uploads::create(app, wish).await?, standing));
     };
     let promised = addition.length;
     let (feed, parts) = mpsc::channel(WAITING);
@@ -114,7 +119,8 @@ async fn created(
     let taken = app
         .errands
         .run(append::create_with(shared, wish, addition, parts));
-    brought(body, promised, feed, taken).await
+    let upload = brought(body, promised, feed, taken).await?;
+    Ok((upload, standing))
 }
 
 /// How far an upload is.
@@ -134,7 +140,7 @@ pub async fn show(app: AppData, request: HttpRequest) -> Result<HttpResponse, Fa
     if !metadata.is_empty() {
         response.insert_header(("Upload-Metadata", metadata));
     }
-    Ok(standing(&app, &mut response, &upload).finish())
+    Ok(place(&app, &mut response, &upload).finish())
 }
 
 /// Adds bytes at the offset where the upload stands. What arrived of a body that broke off is kept, unless it came with a checksum.
@@ -162,7 +168,7 @@ pub async fn add(
     };
     let upload = refusals_counted(upload.await).answering(&request)?;
     let mut response = HttpResponse::NoContent();
-    Ok(standing(&app, &mut response, &upload).finish())
+    Ok(place(&app, &mut response, &upload).finish())
 }
 
 /// Removes an upload for good.
@@ -193,7 +199,7 @@ fn id(request: &HttpRequest) -> Result<UploadId, Problem> {
         .ok_or_else(not_found)
 }
 
-fn standing<'a>(
+fn place<'a>(
     app: &App,
     response: &'a mut HttpResponseBuilder,
     upload: &Upload,

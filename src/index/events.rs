@@ -21,6 +21,7 @@ pub enum Kind {
     KeeperRan,
     EgressRefused,
     TokenCreated,
+    TokenRevoked,
 }
 
 impl Kind {
@@ -40,6 +41,7 @@ impl Kind {
             Kind::KeeperRan => "keeper.ran",
             Kind::EgressRefused => "egress.refused",
             Kind::TokenCreated => "token.created",
+            Kind::TokenRevoked => "token.revoked",
         }
     }
 }

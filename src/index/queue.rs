@@ -18,6 +18,8 @@ pub struct Submission {
     pub title: String,
     pub recipe: Recipe,
     pub visitor: String,
+    /// How many clips the visitor may have waiting or running at once, this one included.
+    pub at_once: Option<u32>,
     pub estimate: Estimate,
     /// The visitor's key for this request and the hash of its body.
     pub idempotency: Option<(String, String)>,
@@ -34,6 +36,8 @@ pub enum Submitted {
     KeyReused,
     /// So many wait already.
     QueueFull(u64),
+    /// The visitor has as many as may wait or run at once.
+    TooManyAtOnce,
     /// The upload it is to be made from has bytes to come.
     UploadIncomplete,
     /// There is no such upload.
@@ -47,6 +51,8 @@ pub enum Retried {
     Queued(i64),
     /// The upload it was made from is gone.
     UploadGone,
+    /// The visitor whose clip it is has as many as may wait or run at once.
+    TooManyAtOnce,
     /// It is in a state in which this cannot be done, or gone.
     No,
 }
@@ -195,18 +201,30 @@ impl Index {
         .await
     }
 
-    /// Queues a clip again that has failed, was cancelled or has expired.
+    /// Queues a clip again that has failed, was cancelled or has expired, as long as its visitor has fewer than `at_once` in hand.
     ///
     /// # Errors
     /// When the index does not do it.
-    pub async fn retry(&self, now: Timestamp, id: ClipId) -> Result<Retried, IndexError> {
+    pub async fn retry(
+        &self,
+        now: Timestamp,
+        id: ClipId,
+        at_once: Option<u32>,
+    ) -> Result<Retried, IndexError> {
         self.write(move |connection| {
-            let mut upload = connection.prepare_cached(
-                "SELECT upload FROM clips WHERE id = ?1 AND state IN ('failed', 'cancelled', 'expired')",
+            let mut settled = connection.prepare_cached(
+                "SELECT upload, visitor FROM clips WHERE id = ?1 AND state IN ('failed', 'cancelled', 'expired')",
             )?;
-            let upload: Option<Option<String>> =
-                upload.query_row([id.to_string()], |row| row.get(0)).optional()?;
-            if let Some(Some(upload)) = upload {
+            let settled: Option<(Option<String>, String)> = settled
+                .query_row([id.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            let Some((upload, visitor)) = settled else {
+                return Ok(Retried::No);
+            };
+            if has_enough(connection, &visitor, at_once)? {
+                return Ok(Retried::TooManyAtOnce);
+            }
+            if let Some(upload) = upload {
                 match uploads::take(connection, now, &upload)? {
                     Readiness::Complete => {}
                     Readiness::Incomplete | Readiness::Gone => return Ok(Retried::UploadGone),
@@ -284,6 +302,19 @@ impl Index {
         .await
     }
 
+    /// Whether a visitor's key brings back an answer that was given before.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn answered(&self, visitor: String, key: String) -> Result<bool, IndexError> {
+        self.read(move |connection| {
+            let mut query = connection
+                .prepare_cached("SELECT 1 FROM idempotency WHERE visitor = ?1 AND key = ?2")?;
+            Ok(query.exists([visitor, key])?)
+        })
+        .await
+    }
+
     /// What waits and runs.
     ///
     /// # Errors
@@ -331,6 +362,9 @@ fn submit(
                 return Ok(Submitted::Known(clip));
             }
         }
+    }
+    if has_enough(connection, &submission.visitor, submission.at_once)? {
+        return Ok(Submitted::TooManyAtOnce);
     }
     let mut waiting =
         connection.prepare_cached("SELECT count(*) FROM clips WHERE state = 'queued'")?;
@@ -391,6 +425,23 @@ fn submit(
     })
 }
 
+/// Whether a visitor has as many clips waiting or running as they may.
+fn has_enough(
+    connection: &Connection,
+    visitor: &str,
+    at_once: Option<u32>,
+) -> Result<bool, IndexError> {
+    let Some(most) = at_once else {
+        return Ok(false);
+    };
+    // The plus keeps SQLite from going through all the clips that the visitor ever made; of those in hand there are few.
+    let mut query = connection.prepare_cached(
+        "SELECT count(*) FROM clips WHERE +visitor = ?1 AND state IN ('queued', 'fetching', 'cutting', 'storing')",
+    )?;
+    let in_hand: u32 = query.query_row([visitor], |row| row.get(0))?;
+    Ok(in_hand >= most)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -421,6 +472,7 @@ mod tests {
             title: format!("clip {number}"),
             recipe: Recipe::from_json(body, &limits).unwrap(),
             visitor: visitor.to_owned(),
+            at_once: None,
             estimate: Estimate {
                 seconds: 2.0,
                 bytes: 1000,

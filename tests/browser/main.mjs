@@ -14,6 +14,7 @@ const only = process.argv[2] ?? '';
 
 const media = await serveMedia(MEDIA);
 const service = await startService(BINARY);
+const closed = await startService(BINARY, { AUTH__CREATE: 'token' });
 const browser = await openBrowser(CHROMIUM, CACHE);
 const failed = join(CACHE, 'failed');
 await mkdir(failed, { recursive: true });
@@ -27,7 +28,7 @@ for (const [name, options, body] of tests.filter(([name]) => name.includes(only)
     const late = new Promise((_, reject) => {
       deadline = setTimeout(() => reject(new Error(`not done after ${TEST_MS / 1000} s`)), TEST_MS);
     });
-    await Promise.race([body({ ...visit, media, service }), late]);
+    await Promise.race([body({ ...visit, media, service, closed }), late]);
     visit.expectQuiet();
     count.passed += 1;
     console.log(`ok      ${seconds(began)} ${name}`);
@@ -45,6 +46,7 @@ for (const [name, options, body] of tests.filter(([name]) => name.includes(only)
 
 await browser.close();
 await service.stop();
+await closed.stop();
 media.close();
 console.log(`${count.passed} passed, ${count.failed} failed`);
 process.exitCode = count.failed || !count.passed ? 1 : 0;

@@ -1,16 +1,25 @@
 // The real binary on a free port, with a data folder of its own that goes when it ends.
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-export async function startService(binary) {
+/// `settings` are environment variables without their prefix.
+export async function startService(binary, settings = {}) {
   const data = mkdtempSync(join(tmpdir(), 'meme-maker-browser-'));
   const child = spawn(binary, ['serve', '--bind', '127.0.0.1:0', '--data-dir', data], {
-    // The media come from loopback.
-    env: { ...process.env, MEME_MAKER__EGRESS__ALLOW: '127.0.0.0/8', MEME_MAKER__MONITOR__FLOOR: '1 MB' },
+    env: {
+      ...process.env,
+      // The media come from loopback.
+      MEME_MAKER__EGRESS__ALLOW: '127.0.0.0/8',
+      MEME_MAKER__MONITOR__FLOOR: '1 MB',
+      // One visitor makes all the clips, faster than people do.
+      MEME_MAKER__LIMITS__CLIPS_PER_MINUTE: '0',
+      MEME_MAKER__LIMITS__CLIPS_PER_VISITOR: '0',
+      ...Object.fromEntries(Object.entries(settings).map(([key, value]) => [`MEME_MAKER__${key}`, value])),
+    },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   let log = '';
@@ -30,6 +39,8 @@ export async function startService(binary) {
   return {
     url: `http://${address}`,
     log: () => log,
+    /// A token with these scopes, as the operator makes it.
+    token: (scopes) => execFileSync(binary, ['token', 'create', '--scope', scopes, '--data-dir', data], { encoding: 'utf8' }).trim(),
     async stop() {
       child.kill('SIGKILL');
       await ended;

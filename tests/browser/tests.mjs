@@ -203,6 +203,62 @@ test('recent clips are remembered, shown and deleted', { expected: [REFUSED] }, 
   await page.getByRole('heading', { name: 'There is no clip here' }).waitFor();
 });
 
+const token = (page) => page.getByLabel('Access token');
+
+test('where making clips takes a token, the page asks for it once', { expected: [REFUSED] }, async ({ page, context, media, closed }) => {
+  const right = closed.token('clip:create');
+  const requests = [];
+  context.on('request', (request) => requests.push(request));
+  await page.goto(`${closed.url}/`);
+  assert.ok(await token(page).isHidden(), 'nobody is asked before it is known to be needed');
+  await fill(page, media.link('moving.mp4'), '1', '2');
+  await make(page).click();
+  await page.locator('#token-error').getByText('takes a token here').waitFor();
+  assert.ok(await token(page).evaluate((field) => field === document.activeElement), 'the field has the focus');
+  assert.equal(await page.getByLabel('Video link').inputValue(), media.link('moving.mp4'), 'nothing typed is lost');
+
+  for (const [typed, told] of [['', 'begins with mm_'], ['☃', 'begins with mm_'], ['mm_wrong', 'does not count'], [closed.token('file:read'), 'not for making clips']]) {
+    await token(page).fill(typed);
+    await token(page).press('Enter');
+    await page.locator('#token-error').getByText(told).waitFor();
+  }
+  await token(page).fill(` ${right} `);
+  assert.equal(await page.locator('#token-error').isHidden(), true, 'typing takes the complaint away');
+  await make(page).click();
+  await card(page).locator('video').waitFor();
+  assert.ok(await token(page).isHidden(), 'it is known now');
+
+  await page.reload();
+  await fill(page, media.link('moving.mp4'), '2', '3');
+  await make(page).click();
+  await card(page).locator('video').waitFor();
+  assert.equal(await recent(page).count(), 2, 'remembered');
+  assert.ok(await token(page).isHidden());
+  // Deleting goes by the clip's own token all the same.
+  await recent(page).getByRole('button', { name: /^Delete/ }).first().click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+  await page.waitForFunction(() => document.querySelectorAll('#recent-list > li').length === 1);
+
+  const elsewhere = requests.filter((request) => request.url().includes(right) || request.postData()?.includes(right));
+  assert.deepEqual(elsewhere.map((request) => request.url()), [], 'never in an address or a body');
+  const sent = requests.filter((request) => request.headers().authorization?.includes(right));
+  assert.ok(sent.length >= 2 && sent.every((request) => request.method() === 'POST' && request.url().endsWith('/api/clips')), 'only where it is needed');
+});
+
+test('a token that was revoked is asked for again, also on a phone in the dark', { ...PHONE, colorScheme: 'dark', expected: [REFUSED] }, async ({ page, media, closed }) => {
+  await page.addInitScript(() => localStorage.setItem('meme-maker.token', 'mm_0123456789abcdef_gone'));
+  await page.goto(`${closed.url}/`);
+  await fill(page, media.link('moving.mp4'), '1', '2');
+  await make(page).tap();
+  await page.locator('#token-error').getByText('not any more').waitFor();
+  assert.equal(await sideways(page), 0);
+  const { height, contrast } = await token(page).evaluate((field) => {
+    const style = getComputedStyle(field);
+    return { height: field.getBoundingClientRect().height, contrast: style.color !== style.backgroundColor };
+  });
+  assert.ok(height >= 43.9 && contrast, `${height}`);
+});
+
 test('without a network nothing is lost and nothing is made twice', { expected: [NO_NETWORK] }, async ({ page, context, media }) => {
   await page.goto('/');
   await fill(page, media.link('moving.mp4'), '1', '2');
