@@ -174,6 +174,9 @@ mod tests {
     #[test]
     fn signatures_are_those_of_the_standard() {
         // By: printf '1.{}' | openssl dgst -sha256 -hmac key
-        assert_eq!(signature("key", 1, "{}"), "t=1,v1=1ba6b8171186efc613e8bcc0cbdab2748f24984d7c5a84faa2637afa0e40d224");
+        assert_eq!(
+            signature("key", 1, "{}"),
+            "t=1,v1=1ba6b8171186efc613e8bcc0cbdab2748f24984d7c5a84faa2637afa0e40d224"
+        );
     }
 }
