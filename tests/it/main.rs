@@ -17,6 +17,7 @@ mod events;
 mod exact;
 mod files;
 mod house;
+mod install;
 mod limits;
 mod media_corpus;
 mod nginx;

@@ -416,7 +416,7 @@ fn the_site_for_caddy_does_what_that_for_nginx_does() {
             seal.file("key.pem")
         ),
     );
-    let global = format!("{{\n\tadmin off\n\thttp_port {http_port}\n\thttps_port {port}\n}}\n");
+    let global = format!("{{\n\tadmin off\n\thttp_port {http_port}\n}}\n");
     let file = dir.path().join("Caddyfile");
     std::fs::write(&file, format!("{global}{site}")).unwrap();
     let log = std::fs::File::create(dir.path().join("log")).unwrap();

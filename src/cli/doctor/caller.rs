@@ -233,17 +233,22 @@ impl Caller {
 
 /// The reason below all the layers.
 fn silence(error: reqwest::Error) -> Silence {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
-    while let Some(error) = cause {
-        let inner = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref)
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let told = inner.or_else(|| error.downcast_ref::<rustls::Error>());
-        if let Some(rustls::Error::InvalidCertificate(why)) = told {
-            return Silence::Certificate(why.clone());
-        }
-        cause = error.source();
+    match certificate(&error) {
+        Some(why) => Silence::Certificate(why),
+        None => Silence::Other(chain(&error.without_url())),
     }
-    Silence::Other(chain(&error.without_url()))
+}
+
+/// What TLS said of the certificate, however deep: an I/O error shows what it wraps to those only who ask it itself.
+fn certificate(error: &(dyn Error + 'static)) -> Option<CertificateError> {
+    if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref::<rustls::Error>() {
+        return Some(why.clone());
+    }
+    let wrapped = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    match wrapped {
+        Some(inner) => certificate(inner),
+        None => error.source().and_then(certificate),
+    }
 }
