@@ -315,7 +315,7 @@ mod tests {
             }
         );
         assert_eq!(rows(&copy), before);
-        assert_eq!(copies(&path), [copy.clone()]);
+        assert_eq!(copies(&path), std::slice::from_ref(&copy));
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(&copy).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);

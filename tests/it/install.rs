@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::support::service::BINARY;
+use crate::support::service::{BINARY, Service};
+use crate::support::skipped;
 
 struct Root {
     dir: tempfile::TempDir,
@@ -297,6 +298,34 @@ fn a_way_back_that_is_not_there_is_refused_and_nothing_changes() {
 }
 
 #[test]
+fn the_schema_of_a_running_service_is_told_and_not_changed() {
+    let service = Service::start();
+    let schema = |arguments: &[&str]| {
+        let ended = Command::new(BINARY)
+            .arg("schema")
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(&service.data)
+            .output();
+        ended.unwrap()
+    };
+    let told = said(&schema(&[]));
+    let known = said(&schema(&["--known"]));
+    assert!(
+        told.contains(&format!("known {}index {}", known, known.trim())),
+        "{told}"
+    );
+    let error = refused(&schema(&["--to", "5"]));
+    assert!(
+        error.contains("index_in_use") && error.contains("systemctl stop"),
+        "{error}"
+    );
+    assert!(refused(&schema(&["--to", "999"])).contains("no_such_schema"));
+    assert_eq!(service.get("/api/clips").status, 200);
+    assert_eq!(said(&schema(&[])), told);
+}
+
+#[test]
 fn user_data_for_a_new_machine_is_yaml_with_what_it_needs() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/cloud-init.yaml");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -309,7 +338,7 @@ fn user_data_for_a_new_machine_is_yaml_with_what_it_needs() {
         .output()
         .unwrap();
     if told.status.code() == Some(9) {
-        println!("skipped: python3 has no yaml (apt-get install python3-yaml)");
+        skipped("python3 has no yaml (apt-get install python3-yaml)");
         return;
     }
     let told: serde_json::Value = serde_json::from_str(&said(&told)).unwrap();

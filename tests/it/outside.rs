@@ -12,6 +12,7 @@ use crate::support::media::{self, everyday};
 use crate::support::nginx::{ACCEL, Nginx, free_port, replaced};
 use crate::support::origin::{Behaviour, Origin};
 use crate::support::service::{BINARY, PATIENCE, Service, Setup, recipe};
+use crate::support::skipped;
 
 const ALL: [&str; 12] = [
     "dns", "connect", "tls", "redirect", "health", "metrics", "headers", "links", "ranges", "card",
@@ -62,10 +63,13 @@ struct Site {
     _origin: Origin,
 }
 
+/// What is done to a site file.
+type Edit<'a> = &'a dyn Fn(String) -> String;
+
 /// What is done to a site before it is asked.
 struct Change<'a> {
     setup: fn(Setup) -> Setup,
-    site: &'a dyn Fn(String) -> String,
+    site: Edit<'a>,
     seal: Seal,
 }
 
@@ -213,7 +217,7 @@ fn the_shipped_site_is_found_well_from_outside() {
 
 #[test]
 fn one_broken_thing_is_told_from_the_others() {
-    fn change<'a>(site: &'a dyn Fn(String) -> String) -> Change<'a> {
+    fn change(site: Edit) -> Change {
         Change {
             site,
             ..Change::default()
@@ -246,7 +250,7 @@ fn one_broken_thing_is_told_from_the_others() {
         let (kept, _) = site.split_once("return 301").unwrap();
         format!("{kept} return 200 hello; }}\n")
     };
-    let cases: [(&dyn Fn(String) -> String, &[(&str, &str)]); 8] = [
+    let cases: [(Edit, &[(&str, &str)]); 8] = [
         (&limit, &[("upload", "client_max_body_size 1m")]),
         (&open, &[("metrics", "return 404")]),
         (&ranges, &[("ranges", "Range")]),
@@ -353,6 +357,34 @@ fn what_takes_a_token_is_checked_with_one() {
 }
 
 #[test]
+fn a_site_without_a_clip_is_checked_as_far_as_it_goes() {
+    let (port, http_port) = (free_port(), free_port());
+    // Nothing is in front: what it says of itself is all there is.
+    let service = Setup::default().start();
+    let told = |base: &str| {
+        let ended = Command::new(BINARY)
+            .args(["doctor", "--json", "--url", base])
+            .output()
+            .unwrap();
+        serde_json::from_slice::<Value>(&ended.stdout).unwrap()
+    };
+    let found = told(&service.url("/"));
+    assert_eq!(
+        names(&found, &Value::Bool(false)),
+        ["tls", "metrics", "links"],
+        "{found:#}"
+    );
+    assert_eq!(
+        check(&found, "ranges")["detail"],
+        "not checked: no clip yet"
+    );
+    assert_eq!(check(&found, "upload")["ok"], true);
+    drop(service);
+    let (_, found) = doctor(port, http_port, &[]);
+    assert_eq!(names(&found, &Value::Bool(false)), ["connect"], "{found:#}");
+}
+
+#[test]
 fn flags_that_cannot_be_used_say_so() {
     for flags in [
         &["--url", "ftp://clips.example.org"][..],
@@ -383,7 +415,7 @@ impl Drop for Caddy {
 #[test]
 fn the_site_for_caddy_does_what_that_for_nginx_does() {
     if Command::new("caddy").arg("version").output().is_err() {
-        println!("skipped: caddy is not installed (apt-get install caddy)");
+        skipped("caddy is not installed (apt-get install caddy)");
         return;
     }
     let (port, http_port) = (free_port(), free_port());

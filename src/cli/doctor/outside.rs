@@ -7,7 +7,7 @@ use rustls::CertificateError;
 
 use super::Finding;
 use super::caller::{Caller, Silence};
-use super::traffic::{events, link_card, links, named, newest, ranges, upload};
+use super::traffic::{begin_upload, events, link_card, links, named, newest, ranges, upload};
 use crate::app::clock::Clock;
 use crate::cli::{Exit, Trouble, outward};
 
@@ -84,20 +84,32 @@ pub(super) async fn examine(outside: &Outside, url: &Url) -> Result<Vec<Finding>
         Some(id) => named(&caller, id).await,
         None => newest(&caller, "?state=ready&limit=1").await,
     };
+    let begun = begin_upload(&caller).await;
+    let told = match (&clip, &begun) {
+        (Ok(clip), _) => clip["urls"]["page"].as_str(),
+        (Err(_), Ok(location)) => Some(location.as_str()),
+        (Err(_), Err(_)) => None,
+    };
+    findings.push(match told {
+        Some(told) => links(&caller, told),
+        None => Finding::unchecked("links", "no clip and no upload to see one in"),
+    });
     match &clip {
         Ok(clip) => {
-            findings.push(links(&caller, clip));
             findings.push(ranges(&caller.stranger(), clip).await);
             findings.push(link_card(&caller.stranger(), clip).await);
         }
         Err(why) => {
-            for name in ["links", "ranges", "card"] {
+            for name in ["ranges", "card"] {
                 findings.push(Finding::unchecked(name, why));
             }
         }
     }
     findings.push(events(&caller).await);
-    findings.push(upload(&caller).await);
+    findings.push(match begun {
+        Ok(location) => upload(&caller, &location).await,
+        Err(finding) => finding,
+    });
     Ok(findings)
 }
 

@@ -45,22 +45,25 @@ pub(super) async fn newest(caller: &Caller, query: &str) -> Result<serde_json::V
         .ok_or_else(|| "no clip yet".to_owned())
 }
 
-pub(super) fn links(caller: &Caller, clip: &serde_json::Value) -> Finding {
+/// Whether an address in an answer is a whole one of this site.
+pub(super) fn links(caller: &Caller, told: &str) -> Finding {
     const NAME: &str = "links";
-    let page = clip["urls"]["page"].as_str().unwrap_or_default();
     let site = caller.site.origin().ascii_serialization();
-    let right = Url::parse(page).is_ok_and(|url| url.origin() == caller.site.origin());
+    let right = Url::parse(told).is_ok_and(|url| url.origin() == caller.site.origin());
     if right {
-        Finding::well(NAME, page.to_owned())
-    } else {
-        Finding::wrong(
-            NAME,
-            format!("answers lead to {page}"),
-            format!(
-                "Set base_url = \"{site}\" in /opt/meme-maker/config.toml and run systemctl restart meme-maker."
-            ),
-        )
+        return Finding::well(NAME, format!("answers lead to {site}"));
     }
+    // An upload's id is nobody else's.
+    let lead = Url::parse(told).map_or("no whole address".to_owned(), |url| {
+        url.origin().ascii_serialization()
+    });
+    Finding::wrong(
+        NAME,
+        format!("answers lead to {lead}"),
+        format!(
+            "Set base_url = \"{site}\" in /opt/meme-maker/config.toml and run systemctl restart meme-maker."
+        ),
+    )
 }
 
 /// The path of an address in an answer: where it leads is another finding.
@@ -211,9 +214,14 @@ pub(super) async fn events(caller: &Caller) -> Finding {
     }
 }
 
-pub(super) async fn upload(caller: &Caller) -> Finding {
+const TUS: (&str, &str) = ("Tus-Resumable", "1.0.0");
+
+/// Begins an upload; where it is.
+///
+/// # Errors
+/// The finding when there is none.
+pub(super) async fn begin_upload(caller: &Caller) -> Result<String, Finding> {
     const NAME: &str = "upload";
-    const TUS: (&str, &str) = ("Tus-Resumable", "1.0.0");
     // One byte more than is sent, so that nothing makes use of it.
     let length = (CHUNK + 1).to_string();
     let metadata = "filename bWVtZS1tYWtlciBkb2N0b3I=";
@@ -226,36 +234,40 @@ pub(super) async fn upload(caller: &Caller) -> Finding {
         ];
         caller.ask(Method::POST, &url, &headers, Vec::new()).await
     };
-    let begun = match begun.await {
-        Ok(begun) => begun,
-        Err(error) => return Finding::wrong(NAME, error.to_string(), "Read nginx's error log."),
-    };
+    let begun = begun
+        .await
+        .map_err(|error| Finding::wrong(NAME, error.to_string(), "Read nginx's error log."))?;
     match begun.status {
-        201 => {}
-        401 | 403 => return Finding::unchecked(NAME, "uploads take a token; use --token"),
+        201 => Ok(begun.header("location").to_owned()),
+        401 | 403 => Err(Finding::unchecked(
+            NAME,
+            "uploads take a token; use --token",
+        )),
         429 | 503 | 507 => {
-            return Finding::unchecked(NAME, &format!("none is taken now: {}", begun.told()));
+            let why = format!("none is taken now: {}", begun.told());
+            Err(Finding::unchecked(NAME, &why))
         }
-        _ => {
+        _ => Err(Finding::wrong(
+            NAME,
+            format!("none can be begun: {}", begun.told()),
+            "Let the proxy pass every method and header of /api/uploads on.",
+        )),
+    }
+}
+
+/// Sends a chunk as large as browsers do, and takes the upload back.
+pub(super) async fn upload(caller: &Caller, location: &str) -> Finding {
+    const NAME: &str = "upload";
+    let id = location.rsplit('/').next().unwrap_or_default();
+    let url = match caller.at(&format!("api/uploads/{id}")) {
+        Ok(url) if !id.is_empty() => url,
+        Ok(_) | Err(_) => {
             return Finding::wrong(
                 NAME,
-                format!("none can be begun: {}", begun.told()),
-                "Let the proxy pass every method and header of /api/uploads on.",
+                "no Location came".to_owned(),
+                "Let the proxy pass Location on.",
             );
         }
-    }
-    let id = begun
-        .header("location")
-        .rsplit('/')
-        .next()
-        .unwrap_or_default()
-        .to_owned();
-    let Ok(url) = caller.at(&format!("api/uploads/{id}")) else {
-        return Finding::wrong(
-            NAME,
-            "no Location came".to_owned(),
-            "Let the proxy pass Location on.",
-        );
     };
     let headers = [
         TUS,
