@@ -83,6 +83,10 @@ impl Default for Change<'_> {
     }
 }
 
+fn has_ipv6() -> bool {
+    std::net::TcpListener::bind("[::1]:0").is_ok()
+}
+
 impl Site {
     fn new(change: Change) -> Site {
         let began = Instant::now();
@@ -104,6 +108,14 @@ impl Site {
                     seal.file("key.pem")
                 );
                 let site = replaced(&site, &format!("listen 127.0.0.1:{port};"), &tls);
+                let site = match has_ipv6() {
+                    true => replaced(
+                        &site,
+                        "# listen [::]:80;",
+                        &format!("listen [::1]:{port} ssl;"),
+                    ),
+                    false => site,
+                };
                 // As certbot adds it, with the test's port.
                 let site = format!(
                     "{site}\nserver {{ listen 127.0.0.1:{http_port}; return 301 https://$host:{port}$request_uri; }}\n"
@@ -283,6 +295,25 @@ fn events_that_are_held_back_are_noticed() {
         ..Change::default()
     });
     expect_wrong(&site.doctor(&[]), &[("events", "proxy_buffering off")]);
+}
+
+#[test]
+fn an_address_at_which_nobody_answers_is_told() {
+    let deaf = |site: String| {
+        let lines = site.lines().filter(|line| !line.contains("listen [::1]"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let site = Site::new(Change {
+        site: &deaf,
+        ..Change::default()
+    });
+    let told = site.doctor(&[]);
+    let addresses = check(&told.1, "dns")["detail"].as_str().unwrap();
+    if !has_ipv6() || !addresses.contains("::1") {
+        skipped("localhost has no IPv6 here");
+        return;
+    }
+    expect_wrong(&told, &[("connect", "AAAA")]);
 }
 
 #[test]

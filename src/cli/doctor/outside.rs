@@ -1,6 +1,8 @@
 //! `doctor --url`: the site as the public sees it, each finding with its mend: how it is reached, and who answers.
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use reqwest::{Certificate, Method, Url};
 use rustls::CertificateError;
@@ -37,6 +39,8 @@ const NAMES: [&str; 11] = [
 ];
 /// Certificates of Let's Encrypt are renewed 30 days before they end; with less left, renewing does not work.
 const DAYS_LEFT: i64 = 14;
+/// Time for one address to answer.
+const REACHED: Duration = Duration::from_secs(5);
 
 /// All findings, in the order in which they build on each other.
 ///
@@ -59,7 +63,7 @@ pub(super) async fn examine(outside: &Outside, url: &Url) -> Result<Vec<Finding>
     let caller = Caller::new(site.clone(), &addresses, authorities, outside.token.clone())
         .map_err(|error| usage("--ca", &error.to_string()))?;
 
-    let reached = reach(&caller, &mut findings).await;
+    let reached = reach(&caller, &addresses, &mut findings).await;
     let rest = |findings: &mut Vec<Finding>, why: &str| {
         let told: Vec<&str> = findings.iter().map(|finding| finding.name).collect();
         let left = NAMES.iter().filter(|name| !told.contains(name));
@@ -157,7 +161,7 @@ fn nowhere(why: String) -> Vec<Finding> {
 }
 
 /// Whether the site is reached, and by a certificate that counts.
-async fn reach(caller: &Caller, findings: &mut Vec<Finding>) -> bool {
+async fn reach(caller: &Caller, addresses: &[IpAddr], findings: &mut Vec<Finding>) -> bool {
     let secure = caller.site.scheme() == "https";
     let ends = match caller.certificate_ends().await {
         Ok(ends) => ends,
@@ -179,7 +183,7 @@ async fn reach(caller: &Caller, findings: &mut Vec<Finding>) -> bool {
             return false;
         }
     };
-    findings.push(Finding::well("connect", "answered".to_owned()));
+    findings.push(everywhere(caller, addresses).await);
     let name = caller.site.host_str().unwrap_or_default();
     let now = Clock::default().now().0 / 1000;
     let days = ends.map(|ends| (ends - now) / 86_400);
@@ -198,6 +202,36 @@ async fn reach(caller: &Caller, findings: &mut Vec<Finding>) -> bool {
         None => Finding::well("tls", format!("trusted for {name}")),
     });
     true
+}
+
+/// Whether each address of the name answers: a visitor takes the one that is nearest, and it may be the only one there is no server at.
+async fn everywhere(caller: &Caller, addresses: &[IpAddr]) -> Finding {
+    const NAME: &str = "connect";
+    let port = caller.site.port_or_known_default().unwrap_or(443);
+    let mut silent = Vec::new();
+    for address in addresses {
+        let reached = tokio::net::TcpStream::connect((*address, port));
+        match tokio::time::timeout(REACHED, reached).await {
+            Ok(Ok(_)) => {}
+            // This machine has no way there, which says nothing about the site.
+            Ok(Err(error))
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NetworkUnreachable
+                        | ErrorKind::HostUnreachable
+                        | ErrorKind::AddrNotAvailable
+                ) => {}
+            Ok(Err(_)) | Err(_) => silent.push(address.to_string()),
+        }
+    }
+    if silent.is_empty() {
+        return Finding::well(NAME, "answered".to_owned());
+    }
+    Finding::wrong(
+        NAME,
+        format!("nobody answers at {} on port {port}", silent.join(", ")),
+        "Let nginx listen there too (listen [::]:443 ssl; for IPv6) and open the firewall for it, or take its A or AAAA record away.",
+    )
 }
 
 /// What cures a certificate that does not count.
