@@ -26,7 +26,13 @@ pub(super) async fn addresses(url: &Url) -> Result<Vec<IpAddr>, String> {
     let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build());
     let resolver = resolver.map_err(|error| format!("no resolver: {error}"))?;
     let found = resolver.lookup_ip(name).await;
-    let found = found.map_err(|error| format!("{name}: {error}"))?;
+    let found = found.map_err(|error| {
+        if error.is_nx_domain() || error.is_no_records_found() {
+            format!("nobody knows the name {name}")
+        } else {
+            format!("{name}: {error}")
+        }
+    })?;
     Ok(found.iter().collect())
 }
 

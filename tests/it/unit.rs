@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -120,6 +120,20 @@ fn calls(table: &Path) -> BTreeSet<String> {
         .collect()
 }
 
+/// A service under strace, which ends with the test however that ends.
+struct Traced(Child);
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        // The service first: killed alone, strace would let it go on.
+        for pid in descendants(self.0.id()) {
+            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn the_unit_lets_through_every_call_that_the_work_takes() {
     let unit = std::fs::read_to_string(shipped("meme-maker.service")).unwrap();
@@ -156,8 +170,9 @@ fn the_unit_lets_through_every_call_that_the_work_takes() {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
+        .map(Traced)
         .unwrap();
-    let mut lines = BufReader::new(strace.stderr.take().unwrap()).lines();
+    let mut lines = BufReader::new(strace.0.stderr.take().unwrap()).lines();
     let mut said = String::new();
     let address = loop {
         match lines.next() {
@@ -170,7 +185,6 @@ fn the_unit_lets_through_every_call_that_the_work_takes() {
             }
             None if said.contains("Operation not permitted") => {
                 skipped(&format!("programs may not be traced here: {said}"));
-                let _ = strace.wait();
                 return;
             }
             None => panic!("{said}"),
@@ -235,10 +249,10 @@ fn the_unit_lets_through_every_call_that_the_work_takes() {
     for path in ["/", "/api/health", "/metrics"] {
         assert_eq!(ask("GET", path, &[], b"").status, 200, "{path}");
     }
-    let service = descendants(strace.id())[0];
+    let service = descendants(strace.0.id())[0];
     let ended = Command::new("kill").arg(service.to_string()).status();
     assert!(ended.unwrap().success());
-    assert!(strace.wait().unwrap().success());
+    assert!(strace.0.wait().unwrap().success());
     drain.join().unwrap();
     let mut used = calls(&table);
 
