@@ -5,8 +5,12 @@
 #   sudo deploy/install.sh --domain clips.example.org [BINARY]
 #   sudo BASE_URL=https://clips.example.org deploy/install.sh [BINARY]
 #
+#   sudo deploy/install.sh --rollback
+#
 #   BINARY         dist/meme-maker unless named
 #   --domain NAME  the name, or IPv4 address, under which people reach this machine; needed the first time
+#   --rollback     go back to the binary and the unit from before the last upgrade; clips made since are kept, and running it
+#                  again goes forward
 #   --root DIR     lay the files out under DIR and touch nothing else: no packages, users or services (for tests, images)
 set -euo pipefail
 
@@ -19,6 +23,7 @@ fail() {
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 root=""
 domain=""
+rollback=no
 base_url=${BASE_URL:-}
 binary=""
 while [ $# -gt 0 ]; do
@@ -27,6 +32,10 @@ while [ $# -gt 0 ]; do
             [ $# -ge 2 ] || fail "$1 wants a value. Give one and try again."
             if [ "$1" = --domain ]; then domain=$2; else root=$2; fi
             shift 2
+            ;;
+        --rollback)
+            rollback=yes
+            shift
             ;;
         -h | --help)
             sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
@@ -42,8 +51,13 @@ while [ $# -gt 0 ]; do
 done
 
 binary=${binary:-$here/dist/meme-maker}
-if [ ! -f "$binary" ] || [ ! -x "$binary" ]; then
-    fail "There is no program at $binary. Build it with 'make build', or name it: deploy/install.sh --domain NAME BINARY"
+if [ $rollback = no ]; then
+    if [ ! -f "$binary" ] || [ ! -x "$binary" ]; then
+        fail "There is no program at $binary. Build it with 'make build', or name it: deploy/install.sh --domain NAME BINARY"
+    fi
+    if [ -z "$root" ] && ! "$binary" --version >/dev/null 2>&1; then
+        fail "$binary does not run on this machine ($(uname -m)). Build it for this kind of machine and run this again."
+    fi
 fi
 if [ -z "$root" ]; then
     [ "$(id -u)" -eq 0 ] || fail "Installing takes root. Run it again with sudo."
@@ -60,8 +74,95 @@ config=$home/config.toml
 site=$root/etc/nginx/sites-available/meme-maker.conf
 link=$root/etc/nginx/sites-enabled/meme-maker.conf
 unit=$root/etc/systemd/system/meme-maker.service
+failed_unit=$root/etc/systemd/system/meme-maker-failed@.service
+installed=$home/bin/meme-maker
+previous=$home/bin/meme-maker.previous
+previous_unit=$home/shipped/meme-maker.service.previous
 # There while files are newer than what runs; a run that was broken off leaves it for the next.
 due=$home/shipped/due
+
+# ---- back ---------------------------------------------------------------------------------------------------------
+systemd() { [ $live = yes ] && [ -d /run/systemd/system ]; }
+
+# as_service COMMAND...: what touches the data does so as its owner.
+as_service() {
+    if [ $live = yes ]; then runuser -u meme-maker -- "$@"; else "$@"; fi
+}
+
+# swap ONE OTHER: exchanges two files; at every moment there is a ONE.
+swap() {
+    ln -f "$1" "$1.swap" && mv -f "$2" "$1" && mv -f "$1.swap" "$2"
+}
+
+# start_again: what runs when nothing was changed.
+start_again() {
+    if systemd; then systemctl start meme-maker || true; fi
+}
+
+go_back() {
+    [ -x "$previous" ] || fail "There is no binary to go back to: $previous is kept by an upgrade. Nothing was changed."
+    [ -x "$installed" ] || fail "There is no $installed. Install first: deploy/install.sh --domain NAME"
+    local data known teller standing found copy copy_schema part
+    data=$(sed -n 's/^[[:space:]]*data_dir[[:space:]]*=[[:space:]]*"\([^"]*\)".*/\1/p' "$config" 2>/dev/null | head -n 1)
+    data=$root${data:-/opt/meme-maker/data}
+    if systemd; then
+        say "stopping the service."
+        systemctl stop meme-maker || fail "The service did not stop. Read why with 'journalctl -u meme-maker -n 50'. Nothing was changed."
+    fi
+
+    # The previous binary opens no index of a schema it does not know.
+    teller=$installed
+    as_service "$installed" schema --known >/dev/null 2>&1 || teller=$previous
+    if ! standing=$(as_service "$teller" schema --data-dir "$data"); then
+        start_again
+        fail "The schema of the index could not be read; the lines above say why. Nothing was changed."
+    fi
+    found=$(sed -n 's/^index //p' <<<"$standing")
+    copy=$(sed -n 's/^copy [0-9]* //p' <<<"$standing")
+    copy_schema=$(sed -n 's/^copy \([0-9]*\) .*/\1/p' <<<"$standing")
+    known=$(as_service "$previous" schema --known 2>/dev/null) || known=""
+    if ! [[ $known =~ ^[0-9]+$ ]]; then
+        # Too old to say so itself, but the copy made when it was replaced has the schema that it wrote.
+        known=$copy_schema
+    fi
+    if [ "$found" = none ] || [ "$found" = "$known" ]; then
+        :
+    elif [ -z "$known" ]; then
+        start_again
+        fail "The previous binary does not say which schema it knows, and there is no copy of the index from its time. Nothing was changed."
+    elif [ "$found" -gt "$known" ]; then
+        say "bringing the index from schema $found to $known."
+        if ! as_service "$installed" schema --to "$known" --data-dir "$data" >/dev/null; then
+            if [ -z "$copy" ] || [ "$copy_schema" -gt "$known" ]; then
+                start_again
+                fail "The index could not be brought down and there is no copy for the previous binary. Nothing was changed."
+            fi
+            say "that failed; the copy from before the upgrade takes its place. Clips made since are in $data/index.db.set-aside alone."
+            for part in "" -wal -shm; do
+                if [ -e "$data/index.db$part" ]; then mv -f "$data/index.db$part" "$data/index.db.set-aside$part"; fi
+            done
+            as_service cp -p "$copy" "$data/index.db.new"
+            mv -f "$data/index.db.new" "$data/index.db"
+        fi
+    fi
+
+    swap "$installed" "$previous" || fail "The binaries could not be exchanged. Look for a full disk or a read-only one and run this again."
+    # An older program sends no watchdog signal, so it needs the unit of its time.
+    if [ -e "$previous_unit" ]; then
+        swap "$unit" "$previous_unit" || fail "The units could not be exchanged. Look for a full disk or a read-only one and run this again."
+    fi
+    if systemd; then
+        systemctl daemon-reload
+        systemctl start meme-maker ||
+            fail "The previous version does not start. Read why with 'journalctl -u meme-maker -n 50'; deploy/install.sh --rollback goes forward again."
+    fi
+    say "back at $("$installed" --version 2>/dev/null || echo 'the previous version'). Run this again to go forward."
+}
+
+if [ $rollback = yes ]; then
+    go_back
+    exit 0
+fi
 
 # ---- the name -----------------------------------------------------------------------------------------------------
 if [ -z "$base_url" ] && [ -n "$domain" ]; then
@@ -120,6 +221,7 @@ put_unless_edited() {
     before=$home/shipped/$(basename "$4")
     if [ -e "$4" ] && ! cmp -s "$4" "$3" && ! cmp -s "$4" "$before"; then
         kept+=("${4#"$root"} was edited and is kept")
+        if [ "$4" = "$site" ]; then kept+=("what is new in it: diff /etc/nginx/sites-available/meme-maker.conf /opt/meme-maker/nginx.example.conf"); fi
         return 1
     fi
     local result=0
@@ -179,7 +281,14 @@ if [ -e "$due" ]; then
     reread=yes
     reload=yes
 fi
-if put 0755 root:root "$binary" "$home/bin/meme-maker"; then restart=yes; fi
+# What runs now is kept for --rollback, with the unit that it was made for.
+if [ -e "$installed" ] && ! cmp -s "$binary" "$installed"; then
+    if ! { cp -p "$installed" "$previous.new" && sync "$previous.new" && mv -f "$previous.new" "$previous"; }; then
+        fail "$previous could not be written. Look for a full disk or a read-only one and run this again."
+    fi
+    if [ -e "$unit" ]; then cp -p "$unit" "$previous_unit.new" && mv -f "$previous_unit.new" "$previous_unit"; fi
+fi
+if put 0755 root:root "$binary" "$installed"; then restart=yes; fi
 
 if [ -f "$here/deploy/config.toml" ]; then
     put 0644 root:root "$here/deploy/config.toml" "$home/config.example.toml" || true
@@ -209,10 +318,13 @@ if put 0644 root:root "$here/deploy/meme-maker.service" "$unit"; then
     reread=yes
     restart=yes
 fi
+if put 0644 root:root "$here/deploy/meme-maker-failed@.service" "$failed_unit"; then reread=yes; fi
 
 # ---- nginx --------------------------------------------------------------------------------------------------------
 sed "s/server_name clips\.example\.org;/server_name $name;/" "$here/nginx/meme-maker.conf" >"$scratch/meme-maker.conf"
 if [ -e /proc/net/if_inet6 ]; then sed -i 's/^\( *\)# listen \[::\]:80;/\1listen [::]:80;/' "$scratch/meme-maker.conf"; fi
+# Beside an edited site (certbot edits it) to compare with.
+put 0644 root:root "$scratch/meme-maker.conf" "$home/nginx.example.conf" || true
 if [ -e "$site" ]; then cp -p "$site" "$scratch/site.before"; fi
 cp -p "$home/shipped/meme-maker.conf" "$scratch/shipped.before" 2>/dev/null || true
 if put_unless_edited 0644 root:root "$scratch/meme-maker.conf" "$site"; then reload=yes; fi
@@ -292,6 +404,7 @@ case ${address:-$base_url} in
         cat <<END
 Next, encrypt it: apt-get install certbot python3-certbot-nginx && certbot --nginx -d $name
 then run: BASE_URL=https://$name deploy/install.sh
+and look at it from outside: /opt/meme-maker/bin/meme-maker doctor --url https://$name
 END
         ;;
 esac

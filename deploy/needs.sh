@@ -82,6 +82,8 @@ case $1 in
         want ffmpeg "it decodes, encodes and makes the test clips" ffmpeg
         want nginx "the site file is tested in front of the service" nginx
         want file "the tests look at what kind of binary was built" file
+        want systemd "the unit is judged by systemd-analyze" systemd-analyze
+        want strace "the unit's filter is held against the calls that are made" strace
         want curl "the tests speak HTTP with a client that is not ours" curl
         want_python "the tests compare with independent readers"
         ;;

@@ -1,10 +1,13 @@
 //! The command line: parsing, dispatch and exit codes. One file a subcommand.
 
+mod alert;
 mod cleanup;
 mod clip;
 mod doctor;
 mod launch;
+mod outward;
 mod probe;
+mod schema;
 mod serve;
 mod token;
 
@@ -49,6 +52,10 @@ enum Command {
     Cleanup(cleanup::Cleanup),
     /// Make, list and revoke tokens of the service.
     Token(token::Token),
+    /// Tell monitor.webhook_url that a unit has failed, as systemd does by OnFailure.
+    Alert(alert::Alert),
+    /// Show the schema of the index, or bring it to an older one for an older binary.
+    Schema(schema::Schema),
     /// Print the OpenAPI document.
     Openapi,
     #[command(hide = true)]
@@ -120,6 +127,8 @@ pub fn run() -> ExitCode {
         Command::Doctor(doctor) => doctor::run(doctor),
         Command::Cleanup(cleanup) => cleanup::run(cleanup),
         Command::Token(token) => token::run(token),
+        Command::Alert(alert) => alert::run(alert),
+        Command::Schema(schema) => schema::run(schema),
         Command::Openapi => {
             print(&crate::http::openapi::json());
             Ok(Exit::Done)

@@ -7,6 +7,7 @@ pub mod events;
 pub mod listing;
 pub mod queue;
 pub mod records;
+pub mod schema;
 pub mod sources;
 pub mod tokens;
 pub mod uploads;
@@ -40,6 +41,10 @@ pub enum IndexError {
         "the index was written by a newer version (schema {found}; this version knows {known}) and is left untouched"
     )]
     Newer { found: usize, known: usize },
+    #[error("this version knows schemas 1 to {known} and no schema {wanted}")]
+    NoSuchSchema { wanted: usize, known: usize },
+    #[error("somebody has the index open")]
+    InUse,
     #[error("the index file {0} cannot be made")]
     File(std::path::PathBuf, #[source] std::io::Error),
     #[error("something stored in the index cannot be understood: {0}")]
@@ -92,7 +97,7 @@ impl Index {
     pub fn open(path: &Path, readers: usize) -> Result<Index, IndexError> {
         create_private(path)?;
         let mut connection = connect(path, OpenFlags::default())?;
-        migrate(&mut connection)?;
+        migrate(&mut connection, path)?;
         let free = (0..readers.max(1))
             .map(|_| {
                 connect(
@@ -228,13 +233,19 @@ fn teach(connection: &Connection) -> Result<(), rusqlite::Error> {
     })
 }
 
-fn migrate(connection: &mut Connection) -> Result<(), IndexError> {
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
     let migrations = Migrations::from_slice(MIGRATIONS);
-    if let SchemaVersion::Outside(found) = migrations.current_version(connection)? {
-        return Err(IndexError::Newer {
-            found: found.get(),
-            known: MIGRATIONS.len(),
-        });
+    match migrations.current_version(connection)? {
+        SchemaVersion::Outside(found) => {
+            return Err(IndexError::Newer {
+                found: found.get(),
+                known: MIGRATIONS.len(),
+            });
+        }
+        SchemaVersion::Inside(found) if found.get() < MIGRATIONS.len() => {
+            schema::keep_copy(connection, path, MIGRATIONS.len());
+        }
+        SchemaVersion::Inside(_) | SchemaVersion::NoneSet => {}
     }
     migrations.to_latest(connection)?;
     Ok(())

@@ -1,4 +1,9 @@
-//! `doctor`: whether this machine has all the service needs, and what to do where it has not.
+//! `doctor`: whether this machine has all the service needs, and what to do where it has not; or how a site looks from outside.
+
+mod caller;
+mod card;
+mod outside;
+mod traffic;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -31,12 +36,15 @@ pub(super) struct Doctor {
     /// Folder for everything that is kept
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    outside: outside::Outside,
 }
 
 #[derive(Debug, serde::Serialize)]
 struct Finding {
     name: &'static str,
-    ok: bool,
+    /// None when it could not be checked.
+    ok: Option<bool>,
     detail: String,
     /// What to do; empty when nothing has to be done.
     hint: String,
@@ -47,7 +55,7 @@ impl Finding {
         let ok = outcome.is_ok();
         Finding {
             name,
-            ok,
+            ok: Some(ok),
             detail: outcome.unwrap_or_else(|error| error),
             hint: if ok { "" } else { hint }.to_owned(),
         }
@@ -57,9 +65,36 @@ impl Finding {
     fn fine(name: &'static str, told: Told) -> Finding {
         Finding {
             name,
-            ok: true,
+            ok: Some(true),
             detail: told.detail,
             hint: told.hint,
+        }
+    }
+
+    fn well(name: &'static str, detail: String) -> Finding {
+        Finding {
+            name,
+            ok: Some(true),
+            detail,
+            hint: String::new(),
+        }
+    }
+
+    fn wrong(name: &'static str, detail: String, hint: impl Into<String>) -> Finding {
+        Finding {
+            name,
+            ok: Some(false),
+            detail,
+            hint: hint.into(),
+        }
+    }
+
+    fn unchecked(name: &'static str, why: &str) -> Finding {
+        Finding {
+            name,
+            ok: None,
+            detail: format!("not checked: {why}"),
+            hint: String::new(),
         }
     }
 }
@@ -68,41 +103,60 @@ const INSTALL: &str =
     "Install ffmpeg (apt-get install ffmpeg) or set engine.ffmpeg and engine.ffprobe.";
 
 pub(super) fn run(doctor: Doctor) -> Result<Exit, Trouble> {
+    if let Some(url) = &doctor.outside.url {
+        let findings = block_on(outside::examine(&doctor.outside, url))??;
+        let ok = tell(&findings, doctor.json, &serde_json::json!({"url": url}));
+        return Ok(if ok { Exit::Done } else { Exit::Failed });
+    }
     let settings = settings(&Flags {
         config: doctor.config,
         data_dir: doctor.data_dir,
         ..Flags::default()
     })?;
     let (findings, held) = block_on(examine(&settings))??;
-    let ok = findings.iter().all(|finding| finding.ok);
-    if doctor.json {
-        print(&serde_json::json!({"ok": ok, "checks": findings, "sandbox": held}).to_string());
-    } else {
-        for finding in &findings {
-            print(&format!(
-                "{} {:<9} {}",
-                if finding.ok { "ok  " } else { "FAIL" },
-                finding.name,
-                finding.detail
-            ));
-            if !finding.hint.is_empty() {
-                print(&format!("     {:<9} {}", "", finding.hint));
-            }
-        }
-        print(if ok {
-            "All is well."
-        } else {
-            "Something is missing; see the lines marked FAIL."
-        });
-    }
+    let ok = tell(
+        &findings,
+        doctor.json,
+        &serde_json::json!({"sandbox": held}),
+    );
     let missing = findings
         .iter()
-        .any(|finding| !finding.ok && matches!(finding.name, "ffmpeg" | "ffprobe"));
+        .any(|finding| finding.ok == Some(false) && matches!(finding.name, "ffmpeg" | "ffprobe"));
     Ok(match (ok, missing) {
         (true, _) => Exit::Done,
         (false, true) => Exit::ProgramMissing,
         (false, false) => Exit::Failed,
     })
+}
+
+/// Prints what was found, for a person or as one object with `more` in it; whether nothing is wrong.
+fn tell(findings: &[Finding], json: bool, more: &serde_json::Value) -> bool {
+    let ok = findings.iter().all(|finding| finding.ok != Some(false));
+    if json {
+        let mut told = serde_json::json!({"ok": ok, "checks": findings});
+        if let (Some(told), Some(more)) = (told.as_object_mut(), more.as_object()) {
+            told.extend(more.clone());
+        }
+        print(&told.to_string());
+        return ok;
+    }
+    for finding in findings {
+        let word = match finding.ok {
+            Some(true) => "ok  ",
+            Some(false) => "FAIL",
+            None => "-   ",
+        };
+        print(&format!("{word} {:<9} {}", finding.name, finding.detail));
+        if !finding.hint.is_empty() {
+            print(&format!("     {:<9} {}", "", finding.hint));
+        }
+    }
+    print(if ok {
+        "All is well."
+    } else {
+        "Something is missing; see the lines marked FAIL."
+    });
+    ok
 }
 
 /// What was found, and what holds the programs.

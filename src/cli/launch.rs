@@ -46,6 +46,8 @@ pub struct Launch {
 }
 
 const NICE: i32 = 10;
+/// Between 0 and 1000: far before everything else that runs on the machine.
+const OOM_SCORE: &str = "800";
 const OPEN_FILES: u64 = 64;
 /// A clip is bounded far below this; a runaway output is not.
 const FILE_SIZE: u64 = 8 << 30;
@@ -67,6 +69,7 @@ pub fn run(launch: Launch) -> ExitCode {
             );
         }
     };
+    offer_to_be_killed();
     if let Err(error) = limit(&launch) {
         return failed(
             &format!("the limits of a sidecar could not be set: {error}"),
@@ -148,6 +151,12 @@ fn limit(launch: &Launch) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// When memory runs out the kernel takes the program and leaves the service: raising one's own score takes no privilege. Where it
+/// cannot be written (no /proc), the limits on memory hold all the same.
+fn offer_to_be_killed() {
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
 }
 
 /// Tasks on this machine, from the fourth word of `/proc/loadavg`.

@@ -367,6 +367,60 @@ fn events_leave_nginx_as_they_come() {
 }
 
 #[test]
+fn no_log_of_nginx_has_an_uploads_id() {
+    let (nginx, mut service) = Nginx::with_service(Setup::default());
+    let path = service.begin_upload(3_000_000, "secret.mp4");
+    let id = path.rsplit('/').next().unwrap().to_owned();
+    let tus = [
+        ("Tus-Resumable", "1.0.0"),
+        ("Upload-Offset", "0"),
+        ("Content-Type", "application/offset+octet-stream"),
+    ];
+    let piece = nginx.request("PATCH", &path, &tus, &[7; 1000]);
+    assert_eq!(piece.status, 204, "{}", piece.text());
+    // What ends in an error page, and what is written differently.
+    let large = nginx.request("PATCH", &path, &tus, &vec![7; 1_100_000]);
+    large.expect_problem(413, "body_too_large");
+    nginx.get(&format!("/api/%75ploads/{id}"));
+    nginx.get(&format!("/x/../api/uploads//{id}"));
+    service.signal("KILL");
+    service.ended();
+    nginx.get(&path).expect_problem(503, "unavailable");
+    nginx
+        .get("/api/clips?q=after")
+        .expect_problem(503, "unavailable");
+
+    // The last request is written, so those before it are.
+    nginx.logged("GET /api/clips?q=after ");
+    let log = nginx.site_log();
+    assert_eq!(log.matches("/api/uploads/-").count(), 5, "{log}");
+    assert!(log.contains("/api/clips?q=after"), "{log}");
+    assert!(!log.contains(&id), "{log}");
+    let errors = nginx.error_log();
+    assert!(
+        errors.contains("/api/clips?q=after"),
+        "errors are told: {errors}"
+    );
+    assert!(!errors.contains(&id), "{errors}");
+}
+
+#[test]
+fn what_is_for_the_operator_comes_through_and_is_kept_by_nobody() {
+    let (nginx, service) = Nginx::with_service(Setup::default());
+    // Whatever there is below it: without a token nothing is told, and the answer is the application's own.
+    for path in [
+        "/api/admin/health",
+        "/api/admin/clips",
+        "/api/admin/nothing",
+    ] {
+        let answer = nginx.get(path);
+        assert_eq!(answer.status, service.get(path).status, "{path}");
+        assert_eq!(answer.header("cache-control"), "no-store", "{path}");
+        expect_safe(&answer);
+    }
+}
+
+#[test]
 fn figures_are_for_the_machine_itself() {
     let (nginx, service) = Nginx::with_service(Setup::default());
     assert_eq!(service.get("/metrics").status, 200);

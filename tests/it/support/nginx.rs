@@ -29,14 +29,19 @@ impl Nginx {
         let began = Instant::now();
         loop {
             // Between finding a free port and listening on it somebody else may take it; then another is found.
-            if let Some(nginx) = Nginx::on_port(free_port(), service) {
+            if let Some(nginx) = Nginx::on_port(free_port(), service, |site, _| site) {
                 return nginx;
             }
             assert!(began.elapsed() < PATIENCE, "nginx does not start");
         }
     }
 
-    fn on_port(port: u16, service: &Service) -> Option<Nginx> {
+    /// With the site file changed; none when somebody else has the port.
+    pub fn on_port(
+        port: u16,
+        service: &Service,
+        change: impl FnOnce(String, &Path) -> String,
+    ) -> Option<Nginx> {
         let dir = tempfile::tempdir().unwrap();
         let address = format!("127.0.0.1:{port}");
         let clips = service.data.join("storage/clips/");
@@ -52,6 +57,8 @@ impl Nginx {
             "alias /opt/meme-maker/data/storage/clips/;",
             &format!("alias {}/;", clips.to_str().unwrap().trim_end_matches('/')),
         );
+        let site = logged_in(&site, dir.path());
+        let site = change(site, dir.path());
         std::fs::write(dir.path().join("site.conf"), site).unwrap();
         let conf = dir.path().join("nginx.conf");
         std::fs::write(&conf, frame(dir.path())).unwrap();
@@ -115,6 +122,11 @@ impl Nginx {
         }
     }
 
+    /// The access log as the site file writes it.
+    pub fn site_log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("site.log")).unwrap_or_default()
+    }
+
     pub fn request(
         &self,
         method: &str,
@@ -171,7 +183,6 @@ http {{
     include /etc/nginx/mime.types;
     default_type application/octet-stream;
     log_format told '$request_method $request_uri uri=$uri status=$status sent=$body_bytes_sent from_app=$upstream_response_length';
-    access_log {dir}/access.log told;
     client_body_temp_path {dir}/body;
     proxy_temp_path {dir}/proxy;
     fastcgi_temp_path {dir}/fastcgi;
@@ -189,8 +200,23 @@ pub fn shipped_site() -> String {
         .unwrap()
 }
 
+/// The site's logs in a folder of the test, and beside them the one that tests read.
+pub fn logged_in(site: &str, dir: &Path) -> String {
+    let shown = dir.to_str().unwrap();
+    let site = replaced(
+        site,
+        "access_log /var/log/nginx/access.log meme_maker;",
+        &format!("access_log {shown}/access.log told; access_log {shown}/site.log meme_maker;"),
+    );
+    replaced(
+        &site,
+        "error_log /var/log/nginx/error.log crit;",
+        &format!("error_log {shown}/error.log crit;"),
+    )
+}
+
 #[track_caller]
-fn replaced(text: &str, from: &str, to: &str) -> String {
+pub fn replaced(text: &str, from: &str, to: &str) -> String {
     assert_eq!(text.matches(from).count(), 1, "`{from}` in the site file");
     text.replace(from, to)
 }
@@ -208,7 +234,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

@@ -1,0 +1,367 @@
+//! The numbered schema: where an index stands, a copy of it before it is brought up, and the way back down for an older binary. The
+//! numbered files themselves are in the folder of the same name.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use rusqlite_migration::Migrations;
+
+use super::{IndexError, MIGRATIONS, create_private, teach};
+
+/// Where an index stands, and which numbers this binary can deal with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The newest schema this binary knows.
+    pub known: usize,
+    /// That of the index; none where there is no index yet.
+    pub found: Option<usize>,
+    /// The copy that was made before the index was last brought up, and its schema.
+    pub copy: Option<(PathBuf, usize)>,
+}
+
+/// The newest schema this binary knows.
+pub fn known() -> usize {
+    MIGRATIONS.len()
+}
+
+/// Looks without changing anything, also at an index of a newer version.
+///
+/// # Errors
+/// When there is an index that cannot be read.
+pub fn standing(path: &Path) -> Result<Standing, IndexError> {
+    let copy = copies(path).into_iter().next_back();
+    let copy = match copy {
+        Some(copy) => number(&copy)?.map(|number| (copy, number)),
+        None => None,
+    };
+    Ok(Standing {
+        known: known(),
+        found: number(path)?,
+        copy,
+    })
+}
+
+/// Brings an index that nobody has open to a schema this binary knows, up or down. What the older schema has a place for is kept.
+///
+/// # Errors
+/// When the index is in use, of a newer version, or cannot be changed; then it stays as it was.
+pub fn bring_to(path: &Path, wanted: usize) -> Result<(), IndexError> {
+    if wanted == 0 || wanted > known() {
+        return Err(IndexError::NoSuchSchema {
+            wanted,
+            known: known(),
+        });
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    teach(&connection)?;
+    connection.busy_timeout(Duration::from_secs(1))?;
+    // Said before the first look, it keeps everybody else out; where somebody is in already, the look fails.
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    // A table that is rebuilt is dropped on the way: that is no reason to drop what refers to it.
+    connection.pragma_update(None, "foreign_keys", false)?;
+    let begun = connection.execute_batch("BEGIN EXCLUSIVE; COMMIT");
+    begun.map_err(|error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseBusy) => IndexError::InUse,
+        Some(_) | None => error.into(),
+    })?;
+    let found = version(&connection)?;
+    if found > known() {
+        return Err(IndexError::Newer {
+            found,
+            known: known(),
+        });
+    }
+    Migrations::from_slice(MIGRATIONS).to_version(&mut connection, wanted)?;
+    Ok(())
+}
+
+/// Keeps a copy of an index that is about to be brought up, and only this one. A disk without room is no reason to stay down: the way
+/// back by the numbered files needs no copy.
+pub(super) fn keep_copy(connection: &Connection, path: &Path, next: usize) {
+    let target = beside(path, &format!("{BEFORE}{next}"));
+    match copied(connection, path, &target) {
+        Ok(()) => {
+            tracing::info!(copy = %target.display(), "the index is copied before it gets a new schema");
+            for older in copies(path) {
+                if older != target {
+                    // Room is all that is lost.
+                    let _ = std::fs::remove_file(older);
+                }
+            }
+        }
+        Err(error) => {
+            tracing::warn!(error = %error, "the index gets a new schema without a copy of it being kept");
+        }
+    }
+}
+
+const BEFORE: &str = ".before-";
+
+#[derive(Debug, thiserror::Error)]
+enum CopyError {
+    #[error("it takes {needed} bytes of room and there are {available}")]
+    Room { needed: u64, available: u64 },
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+fn copied(connection: &Connection, path: &Path, target: &Path) -> Result<(), CopyError> {
+    let draft = beside(target, ".new");
+    let made = draft_made(connection, path, &draft).and_then(|()| {
+        std::fs::rename(&draft, target)?;
+        let folder = target.parent().unwrap_or(Path::new("."));
+        Ok(std::fs::File::open(folder)?.sync_all()?)
+    });
+    if made.is_err() {
+        let _ = std::fs::remove_file(&draft);
+    }
+    made
+}
+
+fn draft_made(connection: &Connection, path: &Path, draft: &Path) -> Result<(), CopyError> {
+    // One that a pulled plug left behind is not empty, and SQLite writes into nothing else.
+    match std::fs::remove_file(draft) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
+    let pages: u64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    let page: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    // As much again for the new schema, which may write every row anew.
+    let needed = pages.saturating_mul(page).saturating_mul(2);
+    let disk = rustix::fs::statvfs(path).map_err(std::io::Error::from)?;
+    let available = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if available < needed {
+        return Err(CopyError::Room { needed, available });
+    }
+    create_private(draft)?;
+    connection.execute("VACUUM INTO ?1", [draft.to_string_lossy()])?;
+    Ok(std::fs::File::open(draft)?.sync_all()?)
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// All copies, the newest schema last.
+fn copies(path: &Path) -> Vec<PathBuf> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str()))
+    else {
+        return Vec::new();
+    };
+    let prefix = format!("{name}{BEFORE}");
+    let next = |entry: &std::fs::DirEntry| -> Option<usize> {
+        let name = entry.file_name();
+        name.to_str()?.strip_prefix(&prefix)?.parse().ok()
+    };
+    let mut found: Vec<(usize, PathBuf)> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((next(&entry)?, entry.path())))
+        .collect();
+    found.sort();
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+/// The schema of an index; none where there is none.
+fn number(path: &Path) -> Result<Option<usize>, IndexError> {
+    let there = std::fs::metadata(path).is_ok_and(|file| file.len() > 0);
+    if !there {
+        return Ok(None);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    version(&connection).map(Some)
+}
+
+fn version(connection: &Connection) -> Result<usize, IndexError> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::Index;
+
+    /// The schema of the service before there were tokens.
+    const OLD: usize = 5;
+
+    /// An index as an older version left it, with clips and what belongs to them.
+    fn old(path: &Path) {
+        let mut connection = Connection::open(path).unwrap();
+        teach(&connection).unwrap();
+        connection
+            .pragma_update(None, "journal_mode", "WAL")
+            .unwrap();
+        Migrations::from_slice(MIGRATIONS)
+            .to_version(&mut connection, OLD)
+            .unwrap();
+        for number in 0..50 {
+            let id = format!("0197{number:04}-0000-7000-8000-000000000000");
+            connection
+                .execute(
+                    "INSERT INTO clips (id, state, title, recipe, outcome, file_name, visitor, estimate, created_at, queued_at, expires_at)
+                     VALUES (?1, 'ready', ?2, '{}', '{}', 'a.mp4', 'v', 1, ?3, ?3, ?3)",
+                    (&id, format!("Käse {number}"), 1_700_000_000_000_i64 + number),
+                )
+                .unwrap();
+            connection
+                .execute("INSERT INTO segments VALUES (?1, 0, 0, 1000)", [&id])
+                .unwrap();
+            connection
+                .execute(
+                    "INSERT INTO events (at, kind, subject) VALUES (1, 'clip.ready', ?1)",
+                    [&id],
+                )
+                .unwrap();
+        }
+    }
+
+    /// What an older version reads of clips and what belongs to them.
+    fn rows(path: &Path) -> Vec<(String, String, i64, i64, i64)> {
+        let connection = Connection::open(path).unwrap();
+        teach(&connection).unwrap();
+        let mut statement = connection
+            .prepare(
+                "SELECT id, title, created_at, (SELECT count(*) FROM segments WHERE clip_id = clips.id),
+                        (SELECT count(*) FROM events WHERE subject = clips.id AND kind = 'clip.ready') FROM clips ORDER BY id",
+            )
+            .unwrap();
+        let rows = statement.query_map([], |row| {
+            Ok((
+                row.get(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+            ))
+        });
+        rows.unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn up_and_down_again_keeps_clips_and_what_was_made_since() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.db");
+        old(&path);
+        let before = rows(&path);
+        assert_eq!(before.len(), 50);
+        assert!(before.iter().all(|row| row.3 == 1 && row.4 == 1));
+
+        Index::open(&path, 1).unwrap().close();
+        assert_eq!(standing(&path).unwrap().found, Some(known()));
+        assert_eq!(rows(&path), before);
+        // Made by the new version.
+        Connection::open(&path)
+            .map(|connection| {
+                teach(&connection).unwrap();
+                connection
+                    .execute(
+                        "INSERT INTO clips (id, state, title, recipe, visitor, estimate, created_at, queued_at)
+                         VALUES ('0198', 'queued', 'since', '{}', 'v', 1, 5, 5)",
+                        [],
+                    )
+                    .unwrap();
+                connection
+                    .execute("INSERT INTO segments VALUES ('0198', 0, 0, 1000)", [])
+                    .unwrap();
+            })
+            .unwrap();
+
+        // Down to each, one after the other, and up again.
+        for wanted in (OLD..known()).rev() {
+            bring_to(&path, wanted).unwrap();
+            assert_eq!(standing(&path).unwrap().found, Some(wanted));
+            let after = rows(&path);
+            assert_eq!(after.len(), 51, "schema {wanted}");
+            assert_eq!(after[..50], before, "schema {wanted}");
+            assert_eq!(after[50].3, 1, "schema {wanted}");
+        }
+        Index::open(&path, 1).unwrap().close();
+        assert_eq!(rows(&path).len(), 51);
+    }
+
+    #[test]
+    fn a_copy_is_kept_before_a_new_schema_and_only_the_newest() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.db");
+        // Of a new index there is nothing to copy.
+        Index::open(&path, 1).unwrap().close();
+        assert_eq!(standing(&path).unwrap().copy, None);
+        std::fs::remove_file(&path).unwrap();
+
+        old(&path);
+        let before = rows(&path);
+        std::fs::write(dir.path().join("index.db.before-3"), "older").unwrap();
+        // As a pulled plug leaves it.
+        let copy = dir.path().join(format!("index.db.before-{}", known()));
+        std::fs::write(beside(&copy, ".new"), "half").unwrap();
+        Index::open(&path, 1).unwrap().close();
+        assert_eq!(
+            standing(&path).unwrap(),
+            Standing {
+                known: known(),
+                found: Some(known()),
+                copy: Some((copy.clone(), OLD)),
+            }
+        );
+        assert_eq!(rows(&copy), before);
+        assert_eq!(copies(&path), std::slice::from_ref(&copy));
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&copy).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let names = std::fs::read_dir(dir.path()).unwrap();
+        let drafts = names
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.ends_with(".new"));
+        assert_eq!(drafts.count(), 0);
+
+        // Nothing is copied when nothing changes.
+        std::fs::remove_file(&copy).unwrap();
+        Index::open(&path, 1).unwrap().close();
+        assert!(!copy.exists());
+    }
+
+    #[test]
+    fn an_index_comes_up_where_no_copy_can_be_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.db");
+        old(&path);
+        // Neither a file nor anything that can be removed as one.
+        let draft = dir
+            .path()
+            .join(format!("index.db.before-{}.new/x", known()));
+        std::fs::create_dir_all(draft).unwrap();
+        Index::open(&path, 1).unwrap().close();
+        let standing = standing(&path).unwrap();
+        assert_eq!((standing.found, standing.copy), (Some(known()), None));
+        assert_eq!(rows(&path).len(), 50);
+    }
+
+    #[test]
+    fn an_index_in_use_or_a_number_nobody_knows_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.db");
+        let index = Index::open(&path, 1).unwrap();
+        assert!(matches!(bring_to(&path, OLD), Err(IndexError::InUse)));
+        index.close();
+        drop(index);
+        for wanted in [0, known() + 1] {
+            assert!(matches!(
+                bring_to(&path, wanted),
+                Err(IndexError::NoSuchSchema { .. })
+            ));
+        }
+        assert_eq!(standing(&path).unwrap().found, Some(known()));
+        assert!(bring_to(&dir.path().join("none.db"), OLD).is_err());
+    }
+}
