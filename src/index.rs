@@ -9,16 +9,17 @@ pub mod records;
 pub mod sources;
 pub mod tokens;
 pub mod uploads;
+pub mod watch;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::functions::FunctionFlags;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use rusqlite_migration::{M, Migrations, SchemaVersion};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch as channel};
 
 /// Handle to the index; cheap to clone.
 #[derive(Clone)]
@@ -26,6 +27,26 @@ pub struct Index {
     writer: mpsc::Sender<Message>,
     readers: Arc<Readers>,
     thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
+    path: PathBuf,
+    /// The number of the trail's last entry that is committed.
+    news: channel::Receiver<i64>,
+    commits: Arc<Mutex<Commits>>,
+}
+
+/// What commits took since somebody asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Commits {
+    pub count: u32,
+    pub total: Duration,
+    pub longest: Duration,
+}
+
+/// Bytes of the database's files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    pub file: u64,
+    /// What is written and not yet taken over.
+    pub wal: u64,
 }
 
 /// Why the index did not do it.
@@ -79,6 +100,8 @@ const MIGRATIONS: &[M<'static>] = &[
         .down(include_str!("index/schema/0005_sources.down.sql")),
     M::up(include_str!("index/schema/0006_tokens.up.sql"))
         .down(include_str!("index/schema/0006_tokens.down.sql")),
+    M::up(include_str!("index/schema/0008_watch.up.sql"))
+        .down(include_str!("index/schema/0008_watch.down.sql")),
 ];
 
 impl Index {
@@ -99,9 +122,15 @@ impl Index {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let (writer, inbox) = mpsc::channel();
+        let commits = Arc::new(Mutex::new(Commits::default()));
+        let (tell, news) = channel::channel(last_entry(&connection)?);
+        let told = Telling {
+            news: tell,
+            commits: Arc::clone(&commits),
+        };
         let thread = std::thread::Builder::new()
             .name("index-writer".to_owned())
-            .spawn(move || write_in_groups(&connection, &inbox))
+            .spawn(move || write_in_groups(&connection, &inbox, &told))
             .map_err(|error| IndexError::File(path.to_owned(), error))?;
         Ok(Index {
             writer,
@@ -110,7 +139,31 @@ impl Index {
                 free: Mutex::new(free),
             }),
             thread: Arc::new(Mutex::new(Some(thread))),
+            path: path.to_owned(),
+            news,
+            commits,
         })
+    }
+
+    /// Hears of every commit that made the trail longer, whoever wrote it in this process: the number of its last entry.
+    pub fn news(&self) -> channel::Receiver<i64> {
+        self.news.clone()
+    }
+
+    /// What commits took since this was asked before.
+    pub fn commits(&self) -> Commits {
+        std::mem::take(&mut self.commits.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How large the files are; nothing where they cannot be seen.
+    pub fn size(&self) -> Size {
+        let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        Size {
+            file: bytes(&self.path),
+            wal: bytes(Path::new(&wal)),
+        }
     }
 
     /// Runs `op` on the writer; answers once it is committed and synced. If `op` fails, nothing of it stays.
@@ -230,7 +283,40 @@ fn migrate(connection: &mut Connection) -> Result<(), IndexError> {
     Ok(())
 }
 
-fn write_in_groups(connection: &Connection, inbox: &mpsc::Receiver<Message>) {
+/// Whom the writer tells what.
+struct Telling {
+    news: channel::Sender<i64>,
+    commits: Arc<Mutex<Commits>>,
+}
+
+impl Telling {
+    fn committed(&self, connection: &Connection, took: Duration) {
+        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        commits.count += 1;
+        commits.total += took;
+        commits.longest = commits.longest.max(took);
+        drop(commits);
+        metrics::histogram!("meme_maker_index_commit_seconds").record(took.as_secs_f64());
+        // Who could not be told now hears of it with the next commit.
+        if let Ok(last) = last_entry(connection) {
+            self.news.send_if_modified(|told| {
+                let newer = last > *told;
+                *told = last.max(*told);
+                newer
+            });
+        }
+    }
+}
+
+/// The highest number that an entry of the trail ever had.
+fn last_entry(connection: &Connection) -> Result<i64, rusqlite::Error> {
+    let mut query =
+        connection.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'events'")?;
+    let last = query.query_row([], |row| row.get(0)).optional()?;
+    Ok(last.unwrap_or(0))
+}
+
+fn write_in_groups(connection: &Connection, inbox: &mpsc::Receiver<Message>, told: &Telling) {
     let mut stopping = false;
     while let (false, Ok(Message::Do(first))) = (stopping, inbox.recv()) {
         let begun = connection
@@ -248,6 +334,7 @@ fn write_in_groups(connection: &Connection, inbox: &mpsc::Receiver<Message>) {
                 Err(_) => break,
             }
         }
+        let committing = Instant::now();
         let failed = begun.or_else(|| {
             connection.execute_batch("COMMIT").err().map(|error| {
                 tracing::error!(error = %error, "the index could not commit");
@@ -257,6 +344,9 @@ fn write_in_groups(connection: &Connection, inbox: &mpsc::Receiver<Message>) {
                 error.to_string()
             })
         });
+        if failed.is_none() {
+            told.committed(connection, committing.elapsed());
+        }
         for reply in replies {
             reply(failed.clone());
         }
