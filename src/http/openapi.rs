@@ -5,14 +5,17 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::error::{CODES, ProblemBody};
-use super::{clip_json, clips, events, files, health, sources, stream, uploads};
+use super::{
+    clip_json, clips, events, feed, files, health, sources, stream, trail, uploads, watch,
+};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Meme Maker", description = "Frame-exact clips from a link."),
     paths(clips::submit, clips::list, clips::show, clips::cancel, clips::retry, clips::remove, events::clip, files::download,
-          files::file, file_head, sources::look, sources::show, stream::stream, stream_head, sources::filmstrip, sources::waveform, uploads::options, uploads::create, uploads::show, uploads::add, uploads::remove, health::live, health::ready, health::metrics, document),
-    components(schemas(ProblemBody, clip_json::ClipJson, clips::RecipeBody, clips::SegmentBody, clips::Time)),
+          files::file, file_head, sources::look, sources::show, stream::stream, stream_head, sources::filmstrip, sources::waveform, uploads::options, uploads::create, uploads::show, uploads::add, uploads::remove, health::live, health::ready, health::metrics, document,
+          feed::all, watch::disk, watch::history, watch::queue, trail::trail, watch::health),
+    components(schemas(ProblemBody, clip_json::ClipJson, clips::RecipeBody, clips::SegmentBody, clips::Time, watch::MetricsJson)),
     modifiers(&Additions)
 )]
 struct Document;
