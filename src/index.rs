@@ -64,12 +64,15 @@ pub enum IndexError {
     File(std::path::PathBuf, #[source] std::io::Error),
     #[error("something stored in the index cannot be understood: {0}")]
     Corrupt(String),
+    #[error("the index could not be written: {0}")]
+    NotWritten(String),
     #[error("the index is closed")]
     Closed,
 }
 
 /// What a write does inside the group's transaction; the reply runs after the commit, with its error if it failed.
-type Op = Box<dyn FnOnce(&Connection) -> Reply + Send>;
+/// Without a transaction nothing is done.
+type Op = Box<dyn FnOnce(Option<&Connection>) -> Reply + Send>;
 type Reply = Box<dyn FnOnce(Option<String>)>;
 
 /// What the writer is told.
@@ -177,13 +180,14 @@ impl Index {
     {
         let (answer, answered) = oneshot::channel();
         let op: Op = Box::new(move |connection| {
-            let result = within_savepoint(connection, op);
+            let result = connection.map(|connection| within_savepoint(connection, op));
             Box::new(move |failed_commit| {
-                let result = match failed_commit {
-                    // The caller may have gone; then nobody waits for the answer.
-                    Some(error) => Err(IndexError::Corrupt(error)),
-                    None => result,
+                let result = match (failed_commit, result) {
+                    (Some(error), _) => Err(IndexError::NotWritten(error)),
+                    (None, Some(result)) => result,
+                    (None, None) => Err(IndexError::Closed),
                 };
+                // The caller may have gone; then nobody waits for the answer.
                 let _ = answer.send(result);
             })
         });
@@ -323,10 +327,12 @@ fn write_in_groups(connection: &Connection, inbox: &mpsc::Receiver<Message>, tol
             .execute_batch("BEGIN IMMEDIATE")
             .err()
             .map(|error| error.to_string());
-        let mut replies = vec![first(connection)];
+        // What is done outside of a transaction would stay, although it is told that it did not.
+        let within = begun.is_none().then_some(connection);
+        let mut replies = vec![first(within)];
         while replies.len() < GROUP {
             match inbox.try_recv() {
-                Ok(Message::Do(op)) => replies.push(op(connection)),
+                Ok(Message::Do(op)) => replies.push(op(within)),
                 Ok(Message::Stop) => {
                     stopping = true;
                     break;
@@ -435,6 +441,34 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(names, ["kept"]);
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_is_told_and_is_not_written_after_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.db");
+        let index = Index::open(&path, 1).unwrap();
+        index
+            .write(|connection| Ok(connection.busy_timeout(Duration::from_millis(10))?))
+            .await
+            .unwrap();
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let written = index.write(|connection| {
+            connection.execute("INSERT INTO samples VALUES ('lost', 1, 1, 'B')", [])?;
+            Ok(())
+        });
+        assert!(matches!(written.await, Err(IndexError::NotWritten(_))));
+        drop(other);
+        let count = index.read(|connection| {
+            Ok(
+                connection.query_row("SELECT count(*) FROM samples", [], |row| {
+                    row.get::<_, i64>(0)
+                })?,
+            )
+        });
+        assert_eq!(count.await.unwrap(), 0);
+        index.write(|_| Ok(())).await.unwrap();
     }
 
     #[tokio::test]

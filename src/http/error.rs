@@ -234,7 +234,8 @@ impl std::fmt::Display for Problem {
     }
 }
 
-fn id_of(request: &HttpRequest) -> String {
+/// The number under which a request is found in the log.
+pub(super) fn id_of(request: &HttpRequest) -> String {
     request
         .extensions()
         .get::<RequestId>()

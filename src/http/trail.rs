@@ -124,7 +124,7 @@ fn page(query: &TrailQuery) -> Result<Page, Problem> {
     let kind = match given(&query.kind) {
         None => None,
         Some(word) => Some(word.parse::<Kind>().map_err(|()| {
-            let words: Vec<&str> = Kind::ALL.into_iter().map(Kind::as_str).collect();
+            let words: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
             wrong(
                 "kind_unknown",
                 "There is no such kind of event.",

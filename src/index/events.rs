@@ -36,7 +36,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 23] = [
+    pub const ALL: &[Kind] = &[
         Kind::Submitted,
         Kind::Started,
         Kind::Cutting,
@@ -97,7 +97,8 @@ impl std::str::FromStr for Kind {
 
     fn from_str(word: &str) -> Result<Kind, ()> {
         Kind::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .find(|kind| kind.as_str() == word)
             .ok_or(())
     }
@@ -460,7 +461,7 @@ mod tests {
     #[test]
     fn kinds_are_read_as_they_are_written() {
         for kind in Kind::ALL {
-            assert_eq!(kind.as_str().parse(), Ok(kind));
+            assert_eq!(kind.as_str().parse(), Ok(*kind));
         }
     }
 }

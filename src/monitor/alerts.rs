@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::post::{Alert, PostError, Webhook};
+pub use super::post::{Alert, PostError, Webhook, signature};
 use crate::app::App;
 use crate::app::watch::Urgent;
 use crate::index::watch::{Gathering, NEWS, Pending, Posted};

@@ -73,18 +73,20 @@ mod tests {
             .collect()
     }
 
+    /// A name, the readings, and at which second of them the disk is full.
+    type Case = (&'static str, Vec<(f64, f64)>, Option<f64>);
+
     #[test]
     fn a_disk_that_fills_is_told_and_one_that_does_not_is_not() {
         const GB: f64 = 1e9;
-        // At which second of the readings, and from what, the disk is full.
         let noise = |at: f64| {
-            if (at / 60.0) as u64 % 2 == 0 {
+            if (at / 60.0) % 2.0 < 1.0 {
                 0.1 * GB
             } else {
                 0.0
             }
         };
-        let cases: [(&str, Vec<(f64, f64)>, Option<f64>); 9] = [
+        let cases: [Case; 9] = [
             ("nothing known", Vec::new(), None),
             ("too few", readings(5, |at| 10.0 * GB - at * 1e6), None),
             (

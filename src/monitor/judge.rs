@@ -257,9 +257,12 @@ mod tests {
         ill.join(", ")
     }
 
+    /// A name, what is ill, and the verdicts that are not `ok`.
+    type Case = (&'static str, fn(&mut Reading), &'static str);
+
     #[test]
     fn readings_are_judged_by_the_marks() {
-        let cases: [(&str, fn(&mut Reading), &str); 17] = [
+        let cases: [Case; 17] = [
             ("all well", |_| {}, ""),
             ("above the mark", |r| r.disk_available = 3_100_000_000, ""),
             (

@@ -41,6 +41,28 @@ pub struct Alert {
 }
 
 impl Alert {
+    /// Of something that no entry of the trail tells, like a unit that failed. Its id is new.
+    pub fn about(
+        resource: &str,
+        verdict: Verdict,
+        detail: &str,
+        hint: &str,
+        at: Timestamp,
+    ) -> Alert {
+        Alert {
+            id: uuid::Uuid::now_v7().to_string(),
+            at,
+            kind: Kind::HealthChanged.as_str().to_owned(),
+            resource: resource.to_owned(),
+            verdict,
+            was: Verdict::Ok,
+            detail: detail.to_owned(),
+            hint: hint.to_owned(),
+            host: sysinfo::System::host_name().ok(),
+            readings: serde_json::json!({}),
+        }
+    }
+
     /// From an entry of the trail.
     pub fn of(entry: &Written, id: String) -> Alert {
         let word = |key: &str| entry.data[key].as_str().unwrap_or_default().to_owned();

@@ -30,6 +30,7 @@ mod shutdown;
 mod sources;
 mod uploads;
 mod video_pages;
+mod watch;
 mod withstand;
 
 mod support;
