@@ -2,10 +2,7 @@
 
 use std::path::Path;
 
-use sysinfo::{
-    DiskRefreshKind, Disks, MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate,
-    RefreshKind, System,
-};
+use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
 use crate::app::{App, Reading};
 use crate::index::records::Sample;
@@ -236,29 +233,14 @@ fn descends(system: &System, process: &sysinfo::Process, own: Pid) -> bool {
     false
 }
 
-/// Total and available bytes of the disk that holds `path`.
+/// Total and available bytes of the disk that holds `path`, from the file system itself: lists of disks leave some out (memory, overlays,
+/// bind mounts), and then another one's figures would be taken for them.
 ///
 /// # Errors
 /// When there is no such path.
 pub fn disk(path: &Path) -> std::io::Result<(u64, u64)> {
-    let path = path.canonicalize()?;
-    let disks = Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing().with_storage())
-        .map_err(std::io::Error::other)?;
-    let holding = disks
-        .iter()
-        .filter(|disk| path.starts_with(disk.mount_point()))
-        .max_by_key(|disk| disk.mount_point().components().count());
-    match holding {
-        Some(disk) if disk.total_space() > 0 => Ok((disk.total_space(), disk.available_space())),
-        // Some mounts (overlays, bind mounts) are not listed; the file system itself always answers.
-        _ => {
-            let answer = rustix::fs::statvfs(&path)?;
-            Ok((
-                answer.f_blocks * answer.f_frsize,
-                answer.f_bavail * answer.f_frsize,
-            ))
-        }
-    }
+    let told = rustix::fs::statvfs(path)?;
+    Ok((told.f_blocks * told.f_frsize, told.f_bavail * told.f_frsize))
 }
 
 #[cfg(test)]

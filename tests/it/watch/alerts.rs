@@ -364,6 +364,96 @@ fn an_index_that_cannot_be_written_does_not_keep_an_alert_back_and_hears_of_it_l
     );
 }
 
+/// A disk of a few megabytes.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    /// None where this process may not mount.
+    fn mount() -> Option<Small> {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=24M", "tmpfs"])
+            .arg(dir.path())
+            .output();
+        let mounted = mounted.is_ok_and(|done| done.status.success());
+        mounted.then(|| Small(dir))
+    }
+
+    /// Writes until not a byte is left.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.path().join("filler")).unwrap();
+        for piece in [1 << 16, 1] {
+            while file.write_all(&vec![7; piece]).is_ok() {}
+        }
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.0.path().join("filler")).unwrap();
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount")
+            .arg(self.0.path())
+            .status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_although_nothing_can_be_written_and_is_no_reason_to_be_killed() {
+    let Some(small) = Small::mount() else {
+        eprintln!("skipped: a small disk can be mounted by root only");
+        return;
+    };
+    let (receiver, manager) = (Receiver::start(&[]), super::Manager::new());
+    let setup = Setup {
+        data: Some(small.0.path().join("data")),
+        ..Setup::default()
+    };
+    let setup = setup
+        .with("monitor.interval_seconds", 1)
+        .with("monitor.floor", "4 MB")
+        .with("storage.ballast_bytes", 0)
+        .with(
+            "monitor.webhook_url",
+            format!("http://127.0.0.1:{}/", receiver.port),
+        );
+    let service = super::notified(setup, &manager, "1000000").start();
+    small.fill();
+    let changed = |resource: &str, was: &str, verdict: &str| {
+        (resource.to_owned(), was.to_owned(), verdict.to_owned())
+    };
+    for resource in ["disk", "index", "storage"] {
+        let told = changed(resource, "ok", "critical");
+        until("it is told", || receiver.told().contains(&told));
+    }
+    manager.hear("%, critical");
+    for _ in 0..4 {
+        manager.hear("WATCHDOG=1");
+    }
+    assert_eq!(service.get("/api/clips").status, 200);
+    small.empty();
+    for resource in ["disk", "index", "storage"] {
+        let told = changed(resource, "critical", "ok");
+        until("that it is well is told", || {
+            receiver.told().contains(&told)
+        });
+    }
+    let token = service.token("ops:read");
+    let_readings_pass(&service, &token, 2);
+    let told = receiver.told();
+    for resource in ["disk", "index", "storage"] {
+        let times =
+            |told_of: &(String, String, String)| told.iter().filter(|one| *one == told_of).count();
+        assert_eq!(times(&changed(resource, "ok", "critical")), 1, "{told:?}");
+        assert_eq!(times(&changed(resource, "critical", "ok")), 1, "{told:?}");
+    }
+    let trail = service.asked(&token, "/api/admin/events?kind=health.changed");
+    assert_eq!(kinds(&trail).len(), told.len());
+    drop(service);
+}
+
 #[test]
 fn without_a_webhook_nothing_waits_and_nothing_old_is_told_later() {
     let (program, receiver) = (Program::new(), Receiver::start(&[]));
