@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::AppData;
 use super::error::{Failed, For, Problem, ProblemBody};
 use super::events::{HEARTBEAT, last_seen, message};
+use super::{AppData, visitor};
+use crate::access;
 use crate::index::events::{From, Kind, Page, Written};
 use crate::library::LibraryError;
+use crate::token::Scope;
 
 /// Other programs write into the trail as well, of which nothing is heard here: so often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -171,6 +173,7 @@ async fn stream(app: AppData, request: &HttpRequest, page: Page) -> Result<HttpR
     };
     let follower = Follower {
         app,
+        token: visitor::token(request).unwrap_or_default().to_owned(),
         news,
         page: Page {
             from: From::After(after),
@@ -195,6 +198,8 @@ async fn stream(app: AppData, request: &HttpRequest, page: Page) -> Result<HttpR
 
 struct Follower {
     app: AppData,
+    /// It counts as long as it is not revoked: a stream may last for days.
+    token: String,
     news: watch::Receiver<i64>,
     /// What is still to be told.
     page: Page,
@@ -204,6 +209,11 @@ struct Follower {
 }
 
 impl Follower {
+    async fn may_hear(&self) -> bool {
+        let caller = access::caller(&self.app, &self.token).await;
+        matches!(caller, Ok(Some(caller)) if caller.may(Scope::OpsRead))
+    }
+
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(message) = self.ready.pop_front() {
@@ -213,6 +223,9 @@ impl Follower {
             self.news.mark_unchanged();
             let written = self.app.index.trail(self.page.clone()).await.ok()?;
             if let Some(last) = written.last() {
+                if !self.may_hear().await {
+                    return None;
+                }
                 self.page.from = From::After(last.seq);
                 let messages = written
                     .iter()

@@ -88,12 +88,21 @@ impl Index {
                       WHERE r.visitor = c.visitor AND r.state IN ('fetching', 'cutting', 'storing')),
                      (SELECT coalesce(max(r.started_at), 0) FROM clips r WHERE r.visitor = c.visitor),
                      c.queued_at, c.id LIMIT 1)
-                 RETURNING {COLUMNS}"
+                 RETURNING {COLUMNS}, ?1 - queued_at"
             ))?;
-            let Some(clip) = claim.query_row([now.0], |row| Ok(clip_of(row))).optional()?.transpose()? else {
+            let claimed = claim.query_row([now.0], |row| Ok((clip_of(row), row.get(16)?)));
+            let Some((clip, waited)) = claimed.optional()? else {
                 return Ok(None);
             };
-            let seq = events::about_clip(connection, now, Kind::Started, &clip.id.to_string())?;
+            let clip = clip?;
+            let entry = Entry {
+                kind: Kind::Started,
+                subject: &clip.id.to_string(),
+                data: serde_json::json!({}),
+                duration_ms: waited,
+                error: None,
+            };
+            let seq = events::append(connection, now, &entry)?;
             Ok(Some((clip, seq)))
         })
         .await

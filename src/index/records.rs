@@ -104,13 +104,15 @@ impl Index {
             )?;
             let asked = params![metric, stretch.from.0, stretch.to.0, width];
             let rows = query.query_map(asked, |row| {
+                let (min, max): (f64, f64) = (row.get(1)?, row.get(3)?);
                 Ok(Bucket {
                     at: stretch
                         .from
                         .plus_millis(row.get::<_, i64>(0)?.saturating_mul(width)),
-                    min: row.get(1)?,
-                    mean: row.get(2)?,
-                    max: row.get(3)?,
+                    min,
+                    // A mean of equal numbers is rounded, and may lie beside them.
+                    mean: row.get::<_, f64>(2)?.max(min).min(max),
+                    max,
                     count: row.get(4)?,
                 })
             })?;

@@ -521,3 +521,29 @@ pub fn file(path: &Path) -> OsString {
     file.push(path);
     file
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn why_a_child_did_not_end_well_is_one_of_a_few_words() {
+        let ended = |raw| SidecarError::Exit {
+            status: ExitStatus::from_raw(raw),
+            stderr: String::new(),
+        };
+        for (error, expected) in [
+            (ended(1 << 8), "exit"),
+            (ended(9), "killed"),
+            (ended(11), "killed"),
+            (ended(24), "limit"),
+            (ended(25), "limit"),
+            (SidecarError::Deadline(Duration::ZERO), "deadline"),
+            (SidecarError::Stopped, "stopped"),
+        ] {
+            assert_eq!(error.reason(), expected, "{error:?}");
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
 use meme_maker::index::Index;
+use meme_maker::index::events::{Kind, Note};
 use meme_maker::index::records::Sample;
 use meme_maker::timestamp::Timestamp;
 use serde_json::{Value, json};
@@ -315,6 +316,10 @@ fn the_trail_is_paged_both_ways_without_gaps() {
             "clip.ready"
         ]
     );
+    assert!(
+        page["events"][1]["duration_ms"].is_i64(),
+        "how long it waited: {page}"
+    );
     let ready = &page["events"][4];
     assert!(ready["duration_ms"].as_i64().unwrap() > 0, "{ready}");
     assert_eq!(ready["data"]["method"], made["result"]["method"]);
@@ -384,6 +389,64 @@ fn the_trail_is_followed_as_it_happens_and_taken_up_where_it_was_left() {
     tokens.next();
     service.token("admin");
     assert_eq!(tokens.next().kind, "token.created");
+}
+
+#[test]
+fn a_token_that_is_revoked_hears_nothing_more() {
+    let service = Service::start();
+    let token = service.token("ops:read");
+    let mut stream = service.stream(
+        "/api/admin/events",
+        &format!("Authorization: Bearer {token}\r\n"),
+    );
+    stream.next();
+    let index = rusqlite::Connection::open(service.data.join("index.db")).unwrap();
+    assert_eq!(
+        index
+            .execute("UPDATE tokens SET revoked_at = 1", [])
+            .unwrap(),
+        1
+    );
+    service.hold(&Origin::start());
+    // The last piece of an answer in pieces is one of no bytes.
+    for line in stream.lines.lines().map(Result::unwrap) {
+        assert!(!line.contains("clip.submitted"), "{line}");
+        if line == "0" {
+            return;
+        }
+    }
+    panic!("the answer was cut off");
+}
+
+#[test]
+fn who_was_away_for_long_is_told_that_something_was_missed() {
+    let service = Service::start();
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let index = Index::open(&service.data.join("index.db"), 1).unwrap();
+        let notes = (0..1100).map(|_| {
+            let note = Note {
+                kind: Kind::Changed,
+                subject: "0192f0c1-2345-7abc-8def-0123456789ab".to_owned(),
+                data: json!({}),
+                duration_ms: None,
+                error: None,
+            };
+            index.note(Timestamp(1), note)
+        });
+        futures_util::future::try_join_all(notes).await.unwrap();
+        index.close();
+    });
+    let mut stream = service.stream("/api/events", "Last-Event-ID: 1\r\n");
+    let first = stream.next();
+    assert_eq!(first.kind, "missed");
+    let last = first.id.unwrap();
+    assert!(last >= 1100);
+    // A little later is not long: the clip that is not there is told once, however often it was noted.
+    let mut stream = service.stream("/api/events", &format!("Last-Event-ID: {}\r\n", last - 300));
+    let ids: Vec<i64> = (0..3)
+        .map(|_| stream.next_of("removed").id.unwrap())
+        .collect();
+    assert_eq!(*ids.last().unwrap(), last);
 }
 
 #[test]
