@@ -5,6 +5,7 @@ pub mod clock;
 pub mod desk;
 pub mod rates;
 pub mod uses;
+pub mod watch;
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -60,6 +61,8 @@ pub struct App {
     pub rates: rates::Rates,
     /// When tokens were used, as far as it was noted.
     pub uses: uses::Uses,
+    /// Verdicts, and what is to be told of them.
+    pub watch: watch::Watch,
 }
 
 /// A program and what it said when it was asked for its version.
@@ -87,6 +90,28 @@ pub struct Reading {
     pub resident: u64,
     /// One-minute load average.
     pub load: f64,
+    /// Of the same disk; 0 of 0 where the file system does not count them.
+    pub inodes_total: u64,
+    pub inodes_free: u64,
+    /// Children that run, and the bytes resident in them.
+    pub sidecars: u64,
+    pub sidecars_resident: u64,
+    pub queued: u64,
+    /// Clips in hand, each in a slot.
+    pub running: u64,
+    /// Seconds for which the clip that waits longest has waited.
+    pub oldest_wait: u64,
+    /// Seconds for which the clip that is in hand longest has been.
+    pub oldest_job: u64,
+    /// Seconds since a slot took or ended a clip, or since the start.
+    pub since_claim: u64,
+    pub since_finish: u64,
+    /// Bytes of the index, and of what is written and not yet taken over.
+    pub index_bytes: u64,
+    pub wal_bytes: u64,
+    /// What commits took since the reading before.
+    pub commit_mean_ms: f64,
+    pub commit_max_ms: f64,
 }
 
 impl App {
@@ -207,8 +232,41 @@ impl Errands {
 }
 
 /// The jobs in hand: how far each is and how to stop it.
-#[derive(Default)]
-pub struct Jobs(Mutex<HashMap<ClipId, Job>>);
+pub struct Jobs {
+    hands: Mutex<HashMap<ClipId, Job>>,
+    pulse: Mutex<Pulse>,
+}
+
+/// When jobs came and went.
+#[derive(Clone, Copy, Debug)]
+struct Pulse {
+    begun: Instant,
+    ended: Instant,
+}
+
+/// How the slots are doing, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hands {
+    /// Jobs in hand.
+    pub busy: u64,
+    /// The oldest of them is so old.
+    pub oldest: u64,
+    pub since_claim: u64,
+    pub since_finish: u64,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        let now = Instant::now();
+        Jobs {
+            hands: Mutex::default(),
+            pulse: Mutex::new(Pulse {
+                begun: now,
+                ended: now,
+            }),
+        }
+    }
+}
 
 struct Job {
     stop: CancellationToken,
@@ -252,8 +310,22 @@ impl Jobs {
             begun: Instant::now(),
             expected,
         };
+        self.pulse().begun = job.begun;
         self.lock().insert(id, job);
         stop
+    }
+
+    /// How the slots are doing.
+    pub fn hands(&self) -> Hands {
+        let pulse = *self.pulse();
+        let hands = self.lock();
+        let oldest = hands.values().map(|job| job.begun.elapsed().as_secs());
+        Hands {
+            busy: hands.len() as u64,
+            oldest: oldest.max().unwrap_or(0),
+            since_claim: pulse.begun.elapsed().as_secs(),
+            since_finish: pulse.ended.elapsed().as_secs(),
+        }
     }
 
     /// Whether a job is in hand.
@@ -263,6 +335,7 @@ impl Jobs {
 
     /// Puts a job out of hand; true when it was interrupted by the service stopping.
     pub fn end(&self, id: ClipId) -> bool {
+        self.pulse().ended = Instant::now();
         self.lock().remove(&id).is_some_and(|job| job.interrupted)
     }
 
@@ -309,7 +382,11 @@ impl Jobs {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ClipId, Job>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.hands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pulse(&self) -> MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

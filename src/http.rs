@@ -6,6 +6,7 @@ pub mod clip_json;
 pub mod clips;
 pub mod error;
 pub mod events;
+pub mod feed;
 pub mod files;
 pub mod health;
 pub mod openapi;
@@ -16,10 +17,12 @@ pub mod source_json;
 pub mod sources;
 pub mod stream;
 pub mod tokens;
+pub mod trail;
 pub mod uploads;
 pub mod visitor;
+pub mod watch;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -164,6 +167,22 @@ pub const ROUTES: &[Entry] = &[
     api(Local(Scope::OpsRead), "GET", "/metrics", || {
         web::get().to(health::metrics)
     }),
+    api(Anyone, "GET", "/api/events", || web::get().to(feed::all)),
+    api(With(Scope::OpsRead), "GET", "/api/admin/disk", || {
+        web::get().to(watch::disk)
+    }),
+    api(With(Scope::OpsRead), "GET", "/api/admin/history", || {
+        web::get().to(watch::history)
+    }),
+    api(With(Scope::OpsRead), "GET", "/api/admin/queue", || {
+        web::get().to(watch::queue)
+    }),
+    api(With(Scope::OpsRead), "GET", "/api/admin/events", || {
+        web::get().to(trail::trail)
+    }),
+    api(With(Scope::OpsRead), "GET", "/api/admin/health", || {
+        web::get().to(watch::health)
+    }),
     page("GET", "/", || get_or_head().to(pages::maker)),
     page("GET", "/c/{id}", || get_or_head().to(pages::clip)),
     page("GET", "/embed/{id}", || get_or_head().to(pages::embed)),
@@ -261,8 +280,7 @@ pub async fn around(
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-    let route = response.request().match_pattern().unwrap_or_default();
-    metrics::counter!("meme_maker_http_requests_total", "route" => route, "status" => status.to_string()).increment(1);
+    count(&response, verb(&method), began.elapsed());
     // Those who look every few seconds would drown everything else.
     if path == "/api/health/live" || path == "/metrics" {
         tracing::debug!(%method, path, status, ms, request = id, "request");
@@ -270,6 +288,31 @@ pub async fn around(
         tracing::info!(%method, path, status, ms, request = id, "request");
     }
     Ok(response)
+}
+
+/// Counts an answer by the pattern of its route: paths hold ids, of which there is no end.
+fn count(response: &ServiceResponse<impl MessageBody>, method: &'static str, took: Duration) {
+    let pattern = response.request().match_pattern();
+    let labels = [
+        ("route", pattern.unwrap_or_else(|| "none".to_owned())),
+        ("method", method.to_owned()),
+        ("status", response.status().as_u16().to_string()),
+    ];
+    metrics::counter!("meme_maker_http_requests_total", &labels).increment(1);
+    metrics::histogram!("meme_maker_http_request_duration_seconds", &labels)
+        .record(took.as_secs_f64());
+    if let Some(app) = response.request().app_data::<AppData>() {
+        app.watch.answer();
+    }
+}
+
+/// A method that is known, or `other`: anybody may invent some.
+fn verb(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"];
+    KNOWN
+        .into_iter()
+        .find(|known| *known == method.as_str())
+        .unwrap_or("other")
 }
 
 /// The proxy's id when the proxy is trusted and the id is plain; otherwise a new one.

@@ -11,16 +11,17 @@ pub mod schema;
 pub mod sources;
 pub mod tokens;
 pub mod uploads;
+pub mod watch;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::functions::FunctionFlags;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use rusqlite_migration::{M, Migrations, SchemaVersion};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch as channel};
 
 /// Handle to the index; cheap to clone.
 #[derive(Clone)]
@@ -28,6 +29,26 @@ pub struct Index {
     writer: mpsc::Sender<Message>,
     readers: Arc<Readers>,
     thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
+    path: PathBuf,
+    /// The number of the trail's last entry that is committed.
+    news: channel::Receiver<i64>,
+    commits: Arc<Mutex<Commits>>,
+}
+
+/// What commits took since somebody asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Commits {
+    pub count: u32,
+    pub total: Duration,
+    pub longest: Duration,
+}
+
+/// Bytes of the database's files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    pub file: u64,
+    /// What is written and not yet taken over.
+    pub wal: u64,
 }
 
 /// Why the index did not do it.
@@ -49,12 +70,15 @@ pub enum IndexError {
     File(std::path::PathBuf, #[source] std::io::Error),
     #[error("something stored in the index cannot be understood: {0}")]
     Corrupt(String),
+    #[error("the index could not be written: {0}")]
+    NotWritten(String),
     #[error("the index is closed")]
     Closed,
 }
 
 /// What a write does inside the group's transaction; the reply runs after the commit, with its error if it failed.
-type Op = Box<dyn FnOnce(&Connection) -> Reply + Send>;
+/// Without a transaction nothing is done.
+type Op = Box<dyn FnOnce(Option<&Connection>) -> Reply + Send>;
 type Reply = Box<dyn FnOnce(Option<String>)>;
 
 /// What the writer is told.
@@ -85,6 +109,8 @@ const MIGRATIONS: &[M<'static>] = &[
         .down(include_str!("index/schema/0005_sources.down.sql")),
     M::up(include_str!("index/schema/0006_tokens.up.sql"))
         .down(include_str!("index/schema/0006_tokens.down.sql")),
+    M::up(include_str!("index/schema/0008_watch.up.sql"))
+        .down(include_str!("index/schema/0008_watch.down.sql")),
     M::up(include_str!("index/schema/0010_search.up.sql"))
         .down(include_str!("index/schema/0010_search.down.sql")),
 ];
@@ -107,9 +133,15 @@ impl Index {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let (writer, inbox) = mpsc::channel();
+        let commits = Arc::new(Mutex::new(Commits::default()));
+        let (tell, news) = channel::channel(last_entry(&connection)?);
+        let told = Telling {
+            news: tell,
+            commits: Arc::clone(&commits),
+        };
         let thread = std::thread::Builder::new()
             .name("index-writer".to_owned())
-            .spawn(move || write_in_groups(&connection, &inbox))
+            .spawn(move || write_in_groups(&connection, &inbox, &told))
             .map_err(|error| IndexError::File(path.to_owned(), error))?;
         Ok(Index {
             writer,
@@ -118,7 +150,31 @@ impl Index {
                 free: Mutex::new(free),
             }),
             thread: Arc::new(Mutex::new(Some(thread))),
+            path: path.to_owned(),
+            news,
+            commits,
         })
+    }
+
+    /// Hears of every commit that made the trail longer, whoever wrote it in this process: the number of its last entry.
+    pub fn news(&self) -> channel::Receiver<i64> {
+        self.news.clone()
+    }
+
+    /// What commits took since this was asked before.
+    pub fn commits(&self) -> Commits {
+        std::mem::take(&mut self.commits.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How large the files are; nothing where they cannot be seen.
+    pub fn size(&self) -> Size {
+        let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        Size {
+            file: bytes(&self.path),
+            wal: bytes(Path::new(&wal)),
+        }
     }
 
     /// Runs `op` on the writer; answers once it is committed and synced. If `op` fails, nothing of it stays.
@@ -132,13 +188,14 @@ impl Index {
     {
         let (answer, answered) = oneshot::channel();
         let op: Op = Box::new(move |connection| {
-            let result = within_savepoint(connection, op);
+            let result = connection.map(|connection| within_savepoint(connection, op));
             Box::new(move |failed_commit| {
-                let result = match failed_commit {
-                    // The caller may have gone; then nobody waits for the answer.
-                    Some(error) => Err(IndexError::Corrupt(error)),
-                    None => result,
+                let result = match (failed_commit, result) {
+                    (Some(error), _) => Err(IndexError::NotWritten(error)),
+                    (None, Some(result)) => result,
+                    (None, None) => Err(IndexError::Closed),
                 };
+                // The caller may have gone; then nobody waits for the answer.
                 let _ = answer.send(result);
             })
         });
@@ -251,17 +308,52 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
     Ok(())
 }
 
-fn write_in_groups(connection: &Connection, inbox: &mpsc::Receiver<Message>) {
+/// Whom the writer tells what.
+struct Telling {
+    news: channel::Sender<i64>,
+    commits: Arc<Mutex<Commits>>,
+}
+
+impl Telling {
+    fn committed(&self, connection: &Connection, took: Duration) {
+        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        commits.count += 1;
+        commits.total += took;
+        commits.longest = commits.longest.max(took);
+        drop(commits);
+        metrics::histogram!("meme_maker_index_commit_seconds").record(took.as_secs_f64());
+        // Who could not be told now hears of it with the next commit.
+        if let Ok(last) = last_entry(connection) {
+            self.news.send_if_modified(|told| {
+                let newer = last > *told;
+                *told = last.max(*told);
+                newer
+            });
+        }
+    }
+}
+
+/// The highest number that an entry of the trail ever had.
+fn last_entry(connection: &Connection) -> Result<i64, rusqlite::Error> {
+    let mut query =
+        connection.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'events'")?;
+    let last = query.query_row([], |row| row.get(0)).optional()?;
+    Ok(last.unwrap_or(0))
+}
+
+fn write_in_groups(connection: &Connection, inbox: &mpsc::Receiver<Message>, told: &Telling) {
     let mut stopping = false;
     while let (false, Ok(Message::Do(first))) = (stopping, inbox.recv()) {
         let begun = connection
             .execute_batch("BEGIN IMMEDIATE")
             .err()
             .map(|error| error.to_string());
-        let mut replies = vec![first(connection)];
+        // What is done outside of a transaction would stay, although it is told that it did not.
+        let within = begun.is_none().then_some(connection);
+        let mut replies = vec![first(within)];
         while replies.len() < GROUP {
             match inbox.try_recv() {
-                Ok(Message::Do(op)) => replies.push(op(connection)),
+                Ok(Message::Do(op)) => replies.push(op(within)),
                 Ok(Message::Stop) => {
                     stopping = true;
                     break;
@@ -269,6 +361,7 @@ fn write_in_groups(connection: &Connection, inbox: &mpsc::Receiver<Message>) {
                 Err(_) => break,
             }
         }
+        let committing = Instant::now();
         let failed = begun.or_else(|| {
             connection.execute_batch("COMMIT").err().map(|error| {
                 tracing::error!(error = %error, "the index could not commit");
@@ -278,6 +371,9 @@ fn write_in_groups(connection: &Connection, inbox: &mpsc::Receiver<Message>) {
                 error.to_string()
             })
         });
+        if failed.is_none() {
+            told.committed(connection, committing.elapsed());
+        }
         for reply in replies {
             reply(failed.clone());
         }
@@ -366,6 +462,34 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(names, ["kept"]);
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_is_told_and_is_not_written_after_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.db");
+        let index = Index::open(&path, 1).unwrap();
+        index
+            .write(|connection| Ok(connection.busy_timeout(Duration::from_millis(10))?))
+            .await
+            .unwrap();
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let written = index.write(|connection| {
+            connection.execute("INSERT INTO samples VALUES ('lost', 1, 1, 'B')", [])?;
+            Ok(())
+        });
+        assert!(matches!(written.await, Err(IndexError::NotWritten(_))));
+        drop(other);
+        let count = index.read(|connection| {
+            Ok(
+                connection.query_row("SELECT count(*) FROM samples", [], |row| {
+                    row.get::<_, i64>(0)
+                })?,
+            )
+        });
+        assert_eq!(count.await.unwrap(), 0);
+        index.write(|_| Ok(())).await.unwrap();
     }
 
     #[tokio::test]

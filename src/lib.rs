@@ -13,6 +13,7 @@ pub mod timestamp;
 pub mod title;
 pub mod token;
 pub mod upload;
+pub mod verdict;
 
 // -- beside the stairs: the settings, which every floor above may read
 pub mod config;

@@ -1,22 +1,35 @@
-//! The monitor: reads disk, memory and load, keeps the readings, and judges the service's health by named checks.
+//! The monitor: reads the machine, the queue and the index, keeps the readings, judges them, and runs the service's health checks by
+//! name. What changes goes into the trail, from where it is told; what cannot be written is told from memory.
 
+pub mod alerts;
+pub mod forecast;
+pub mod judge;
 pub mod pages;
+pub mod post;
+pub mod readings;
+pub mod report;
 
 use std::path::Path;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use sysinfo::{
-    DiskRefreshKind, Disks, MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate,
-    RefreshKind, System,
-};
 use tokio_util::sync::CancellationToken;
 
+use crate::app::watch::{Judged, Urgent};
 use crate::app::{App, Reading};
 use crate::bytes::Bytes;
-use crate::index::records::{CheckResult, Sample};
+use crate::index::IndexError;
+use crate::index::events::{Kind, Written};
+use crate::index::records::{CheckResult, Stretch};
+use crate::index::watch::Change;
 use crate::library::blocking;
+use crate::verdict::{Resource, Standing, Verdict};
 use crate::worker::chain;
+pub use readings::disk;
+
+/// The forecast looks so far back, in milliseconds, and takes so many points of it.
+const LOOK_BACK: i64 = 6 * 3_600_000;
+const POINTS: u32 = 60;
 
 /// Takes a reading every `monitor.interval_seconds` until `stop`.
 pub async fn run(app: &App, stop: &CancellationToken) {
@@ -28,92 +41,230 @@ pub async fn run(app: &App, stop: &CancellationToken) {
             () = stop.cancelled() => return,
         }
         observe(app).await;
+        app.watch.turn();
     }
 }
 
-/// Takes one reading and keeps it.
+/// Takes up the verdicts as they were told last, so that a restart is no news.
+///
+/// # Errors
+/// When the index cannot be read.
+pub async fn recall(app: &App) -> Result<(), IndexError> {
+    for told in app.index.verdicts().await? {
+        let known = Resource::ALL
+            .into_iter()
+            .find(|resource| resource.as_str() == told.resource);
+        if let Some(resource) = known {
+            let judged = Judged {
+                standing: Standing::at(told.verdict),
+                since: told.since,
+                detail: told.detail,
+                hint: String::new(),
+            };
+            app.watch.judge(resource, judged);
+        }
+    }
+    Ok(())
+}
+
+/// Takes one reading, keeps it and judges it.
 pub async fn observe(app: &App) {
-    let store = app.settings.storage_dir();
     let now = app.now();
-    let reading = match blocking(move || read(&store)).await {
-        Ok(reading) => Reading {
-            at: Some(now),
-            ..reading
-        },
+    let reading = match readings::take(app).await {
+        Ok(reading) => reading,
         Err(error) => {
             tracing::error!(error = %error, "no reading could be taken");
             return;
         }
     };
     *app.reading.lock().unwrap_or_else(PoisonError::into_inner) = reading;
-    metrics::gauge!("meme_maker_disk_available_bytes").set(reading.disk_available as f64);
-    metrics::gauge!("meme_maker_memory_resident_bytes").set(reading.resident as f64);
-    let sample = |metric, value: f64, unit| Sample {
-        metric,
-        value,
-        unit,
-    };
-    let samples = vec![
-        sample("disk_total", reading.disk_total as f64, "bytes"),
-        sample("disk_available", reading.disk_available as f64, "bytes"),
-        sample("memory_total", reading.memory_total as f64, "bytes"),
-        sample("memory_available", reading.memory_available as f64, "bytes"),
-        sample("resident", reading.resident as f64, "bytes"),
-        sample("load", reading.load, "1"),
-    ];
-    if let Err(error) = app.index.record_samples(now, samples).await {
-        tracing::error!(error = %chain(&error), "the reading could not be kept");
-    }
-    let (_, checks) = health(app).await;
-    if let Err(error) = app.index.record_checks(now, checks).await {
+    show(&reading);
+    let kept = app
+        .index
+        .record_samples(now, readings::samples(&reading))
+        .await;
+    let (_, mut checks) = health(app).await;
+    if let Err(error) = app.index.record_checks(now, checks.clone()).await {
         tracing::error!(error = %chain(&error), "the health checks could not be kept");
     }
-}
-
-/// Reads disk, memory and load.
-fn read(store: &Path) -> std::io::Result<Reading> {
-    let (disk_total, disk_available) = disk(store)?;
-    let pid = Pid::from_u32(std::process::id());
-    let ram = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    let mut system = System::new_with_specifics(ram).map_err(std::io::Error::other)?;
-    system.refresh_processes_specifics(
-        ProcessesToUpdate::Some(&[pid]),
-        false,
-        ProcessRefreshKind::nothing().with_memory(),
-    );
-    Ok(Reading {
-        at: None,
-        disk_total,
-        disk_available,
-        memory_total: system.total_memory(),
-        memory_available: system.available_memory(),
-        resident: system.process(pid).map_or(0, sysinfo::Process::memory),
-        load: System::load_average().map_or(0.0, |load| load.one),
-    })
-}
-
-/// Total and available bytes of the disk that holds `path`.
-///
-/// # Errors
-/// When there is no such path.
-pub fn disk(path: &Path) -> std::io::Result<(u64, u64)> {
-    let path = path.canonicalize()?;
-    let disks = Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing().with_storage())
-        .map_err(std::io::Error::other)?;
-    let holding = disks
-        .iter()
-        .filter(|disk| path.starts_with(disk.mount_point()))
-        .max_by_key(|disk| disk.mount_point().components().count());
-    match holding {
-        Some(disk) if disk.total_space() > 0 => Ok((disk.total_space(), disk.available_space())),
-        // Some mounts (overlays, bind mounts) are not listed; the file system itself always answers.
-        _ => {
-            let answer = rustix::fs::statvfs(&path)?;
-            Ok((
-                answer.f_blocks * answer.f_frsize,
-                answer.f_bavail * answer.f_frsize,
-            ))
+    // An index that is read but not written is of no use to anybody who wants a clip.
+    if let Err(error) = kept {
+        tracing::error!(error = %chain(&error), "the reading could not be kept");
+        for check in checks.iter_mut().filter(|check| check.name == "index") {
+            (check.ok, check.detail) = (false, chain(&error));
         }
+    }
+    app.watch.expect(foresee(app).await);
+    judge(app, &reading, &checks).await;
+}
+
+/// How the service does in one line, for systemd.
+pub fn status(app: &App) -> String {
+    let reading = app.reading();
+    let used = reading.disk_total.saturating_sub(reading.disk_available);
+    let percent = (used * 100).checked_div(reading.disk_total).unwrap_or(0);
+    format!(
+        "{} running, {} waiting, disk {percent} %, {}",
+        reading.running,
+        reading.queued,
+        app.watch.verdict()
+    )
+}
+
+/// The same reading for Prometheus.
+fn show(reading: &Reading) {
+    for (gauge, value) in [
+        (
+            metrics::gauge!("meme_maker_disk_total_bytes"),
+            reading.disk_total as f64,
+        ),
+        (
+            metrics::gauge!("meme_maker_disk_available_bytes"),
+            reading.disk_available as f64,
+        ),
+        (
+            metrics::gauge!("meme_maker_disk_inodes_free"),
+            reading.inodes_free as f64,
+        ),
+        (
+            metrics::gauge!("meme_maker_memory_resident_bytes"),
+            reading.resident as f64,
+        ),
+        (
+            metrics::gauge!("meme_maker_memory_available_bytes"),
+            reading.memory_available as f64,
+        ),
+        (
+            metrics::gauge!("meme_maker_sidecars_resident_bytes"),
+            reading.sidecars_resident as f64,
+        ),
+        (
+            metrics::gauge!("meme_maker_queue_waiting"),
+            reading.queued as f64,
+        ),
+        (
+            metrics::gauge!("meme_maker_queue_oldest_wait_seconds"),
+            reading.oldest_wait as f64,
+        ),
+        (
+            metrics::gauge!("meme_maker_index_bytes"),
+            reading.index_bytes as f64,
+        ),
+        (
+            metrics::gauge!("meme_maker_index_wal_bytes"),
+            reading.wal_bytes as f64,
+        ),
+    ] {
+        gauge.set(value);
+    }
+}
+
+/// When the disk is full, by what was read in the last hours. An index that does not tell says nothing about the disk.
+async fn foresee(app: &App) -> Option<crate::app::watch::Forecast> {
+    let to = app.now().plus_millis(1);
+    let stretch = Stretch {
+        from: to.plus_millis(-LOOK_BACK),
+        to,
+        points: POINTS,
+    };
+    let history = app.index.history("disk_available", stretch).await.ok()?;
+    let points: Vec<(f64, f64)> = history
+        .iter()
+        .map(|bucket| (bucket.at.0 as f64 / 1000.0, bucket.mean))
+        .collect();
+    forecast::full(&points)
+}
+
+/// Judges a reading; what changed is written, or told at once when it cannot be.
+async fn judge(app: &App, reading: &Reading, checks: &[CheckResult]) {
+    let now = app.now();
+    let known = app.watch.verdicts();
+    let mut changes = Vec::new();
+    for finding in judge::findings(reading, checks, app.watch.forecast(), &limits(app)) {
+        let before = known.get(&finding.resource);
+        let was = before.map(|judged| judged.standing).unwrap_or_default();
+        let standing = was.after(finding.resource, finding.pressure);
+        metrics::gauge!("meme_maker_verdict", "resource" => finding.resource.as_str())
+            .set(f64::from(standing.verdict as u8));
+        let changed = standing.verdict != was.verdict;
+        let judged = Judged {
+            standing,
+            since: match before {
+                Some(before) if !changed => before.since,
+                Some(_) | None => now,
+            },
+            detail: finding.detail,
+            hint: finding.hint.to_owned(),
+        };
+        if changed {
+            tell(finding.resource, was.verdict, &judged);
+            changes.push(Change {
+                resource: finding.resource.as_str(),
+                verdict: standing.verdict,
+                at: now,
+                detail: judged.detail.clone(),
+                data: serde_json::json!({
+                    "verdict": standing.verdict, "was": was.verdict, "detail": judged.detail, "hint": judged.hint,
+                    "readings": readings::named(reading),
+                }),
+            });
+        }
+        app.watch.judge(finding.resource, judged);
+    }
+    write(app, changes).await;
+}
+
+fn tell(resource: Resource, was: Verdict, judged: &Judged) {
+    let (verdict, detail) = (judged.standing.verdict, judged.detail.as_str());
+    match verdict {
+        Verdict::Ok => tracing::info!(%resource, %verdict, %was, detail, "verdict changed"),
+        Verdict::High | Verdict::Critical => {
+            tracing::warn!(%resource, %verdict, %was, detail, "verdict changed");
+        }
+    }
+}
+
+/// Writes changes after those that could not be written before.
+async fn write(app: &App, changes: Vec<Change>) {
+    let mut all = app.watch.unwritten();
+    let old = all.len();
+    all.extend(changes);
+    if all.is_empty() {
+        return;
+    }
+    let Err(error) = app.index.record_verdicts(all.clone()).await else {
+        return;
+    };
+    tracing::error!(error = %chain(&error), "changed verdicts could not be written; they are told from memory");
+    for change in &mut all[old..] {
+        app.watch.tell(Urgent {
+            entry: Written {
+                seq: 0,
+                at: change.at,
+                kind: Kind::HealthChanged.as_str().to_owned(),
+                subject: change.resource.to_owned(),
+                data: change.data.clone(),
+                duration_ms: None,
+                error: None,
+            },
+            id: uuid::Uuid::now_v7().to_string(),
+            attempts: 0,
+            next: Instant::now(),
+        });
+        change.data["posted"] = true.into();
+    }
+    app.watch.keep(all);
+}
+
+fn limits(app: &App) -> judge::Limits {
+    let (engine, settings) = (&app.settings.engine, &app.settings);
+    // A splice that is discarded is followed by an encode, each with its deadline.
+    const AROUND: u64 = 60;
+    judge::Limits {
+        floor: settings.monitor.floor.0,
+        queue: u64::from(settings.limits.queue),
+        job_seconds: engine.probe_seconds + engine.fetch_seconds + 2 * engine.cut_seconds + AROUND,
+        slots: app.slots() as u64,
     }
 }
 

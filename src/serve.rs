@@ -1,12 +1,15 @@
 //! Wiring, readiness and shutdown of the service: the only place that spawns long tasks.
 
+pub mod figures;
+mod pulse;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::middleware::from_fn;
 use actix_web::{App as ActixApp, HttpServer, web};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -15,16 +18,21 @@ use crate::app::clock::Clock;
 use crate::app::desk::{Desk, Lane};
 use crate::app::rates::Rates;
 use crate::app::uses::Uses;
+use crate::app::watch::Watch;
 use crate::app::{App, Bus, Errands, Jobs, Reading, Shared, load_secret};
 use crate::config::Settings;
 use crate::cost::Costs;
 use crate::cut::Tools;
+use crate::http::feed::Feed;
+use crate::index::events::{Kind, Note};
 use crate::index::{Index, IndexError};
 use crate::source::gate::{Gate, Policy, PolicyError};
 use crate::source::upload::UploadStore;
 use crate::store::LocalStore;
 use crate::store::previews::Previews;
 use crate::{http, keeper, library, monitor, sources, trail, uploads, worker};
+
+const UPKEEP: Duration = Duration::from_secs(10);
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +119,7 @@ pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
         clock,
         rates,
         uses: Uses::default(),
+        watch: Watch::default(),
     }))
 }
 
@@ -136,11 +145,13 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     );
     let bind = settings.server.bind;
     let mut signals = Signals::listen().map_err(StartError::Server)?;
-    let figures = figures()?;
+    let figures = figures::collect()?;
     let app = open(settings).await?;
     library::reconcile(&app).await?;
     sources::reconcile(&app).await?;
     uploads::reconcile(&app).await?;
+    life(&app, Kind::ServiceStarted).await;
+    monitor::recall(&app).await?;
     monitor::observe(&app).await;
 
     let listener =
@@ -148,7 +159,9 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     let address = listener
         .local_addr()
         .map_err(|error| StartError::Bind(bind, error))?;
-    let server = serve(&app, figures, listener).map_err(|error| StartError::Bind(bind, error))?;
+    let feed = web::Data::new(Feed::default());
+    let server =
+        serve(&app, &figures, &feed, listener).map_err(|error| StartError::Bind(bind, error))?;
     let handle = server.handle();
     let server = tokio::spawn(server);
 
@@ -167,13 +180,29 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
         let (app, stop) = (Shared::clone(&app), stop.clone());
         tokio::spawn(async move { monitor::run(&app, &stop).await })
     };
+    let poster = {
+        let (app, stop) = (Shared::clone(&app), stop.clone());
+        tokio::spawn(async move { monitor::alerts::run(&app, &stop).await })
+    };
+    let teller = {
+        let (app, stop) = (Shared::clone(&app), stop.clone());
+        tokio::spawn(async move { http::feed::run(&app, &feed, &stop).await })
+    };
+    let upkeep = {
+        let stop = stop.clone();
+        tokio::spawn(async move { keep_up(&figures, &stop).await })
+    };
+    let pulse = {
+        let (app, stop) = (Shared::clone(&app), stop.clone());
+        tokio::spawn(async move { pulse::run(&app, address, &stop).await })
+    };
     let writer = app.tools.gate.refusals().map(|refused| {
         let (app, stop) = (Shared::clone(&app), stop.clone());
         tokio::spawn(async move { trail::run(&app, refused, &stop).await })
     });
     let mut scheduler = keeper::start(Shared::clone(&app)).await?;
     tracing::info!(%address, "listening");
-    notify(sd_notify::NotifyState::Ready);
+    pulse::notify(sd_notify::NotifyState::Ready);
 
     tokio::pin!(server);
     let served = tokio::select! {
@@ -181,7 +210,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
         ended = &mut server => ended.map_err(std::io::Error::other).and_then(|ended| ended),
     };
 
-    notify(sd_notify::NotifyState::Stopping);
+    pulse::notify(sd_notify::NotifyState::Stopping);
     let drain = Duration::from_secs(app.settings.server.drain_seconds);
     tracing::info!(drain_seconds = drain.as_secs(), "stopping");
     app.stopping.cancel();
@@ -198,14 +227,41 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     let _ = closing.await;
     app.errands.finish().await;
     let _ = scheduler.shutdown().await;
-    let _ = watcher.await;
+    for task in [watcher, poster, teller, upkeep, pulse] {
+        let _ = task.await;
+    }
     if let Some(writer) = writer {
         let _ = writer.await;
     }
     app.tools.gate.close().await;
+    life(&app, Kind::ServiceStopped).await;
     app.index.close();
     tracing::info!("stopped");
     served.map_err(StartError::Server)
+}
+
+/// Notes in the trail that the service began or ended. A disk that is full is no reason not to.
+async fn life(app: &App, kind: Kind) {
+    let note = Note {
+        kind,
+        subject: "service".to_owned(),
+        data: serde_json::json!({"version": env!("CARGO_PKG_VERSION")}),
+        duration_ms: None,
+        error: None,
+    };
+    if let Err(error) = app.index.note(app.now(), note).await {
+        tracing::error!(error = %worker::chain(&error), kind = kind.as_str(), "it could not be noted");
+    }
+}
+
+/// Puts what was measured in order now and then: until somebody asks for the figures, each measurement would be kept as it came.
+async fn keep_up(figures: &PrometheusHandle, stop: &CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(UPKEEP) => figures.run_upkeep(),
+            () = stop.cancelled() => return,
+        }
+    }
 }
 
 async fn joined(tasks: &mut JoinSet<()>) {
@@ -218,16 +274,19 @@ async fn joined(tasks: &mut JoinSet<()>) {
 
 fn serve(
     app: &Shared,
-    figures: PrometheusHandle,
+    figures: &PrometheusHandle,
+    feed: &web::Data<Feed>,
     listener: std::net::TcpListener,
 ) -> std::io::Result<actix_web::dev::Server> {
     let body = usize::try_from(app.settings.limits.body.0).unwrap_or(usize::MAX);
     let threads = app.settings.server.workers.max(1);
     let app = http::data(Shared::clone(app));
+    let (figures, feed) = (web::Data::new(figures.clone()), feed.clone());
     let server = HttpServer::new(move || {
         ActixApp::new()
             .app_data(app.clone())
-            .app_data(web::Data::new(figures.clone()))
+            .app_data(figures.clone())
+            .app_data(feed.clone())
             .app_data(web::PayloadConfig::new(body))
             .wrap(from_fn(http::around))
             .configure(http::configure)
@@ -244,84 +303,6 @@ fn serve(
         .disable_signals()
         .listen(listener)?;
     Ok(server.run())
-}
-
-fn figures() -> Result<PrometheusHandle, StartError> {
-    use metrics::Unit;
-    let recorder = PrometheusBuilder::new()
-        .set_buckets(&[
-            0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0,
-        ])?
-        .install_recorder()?;
-    metrics::describe_counter!(
-        "meme_maker_clips_submitted_total",
-        "Clips taken into the queue."
-    );
-    metrics::describe_counter!(
-        "meme_maker_clips_settled_total",
-        "Clips that ended, by state."
-    );
-    metrics::describe_counter!(
-        "meme_maker_clips_expired_total",
-        "Clips removed because their time had come."
-    );
-    metrics::describe_counter!("meme_maker_uploads_created_total", "Uploads begun.");
-    metrics::describe_counter!("meme_maker_uploads_finished_total", "Uploads complete.");
-    metrics::describe_counter!(
-        "meme_maker_uploads_expired_total",
-        "Uploads removed because their time had come."
-    );
-    metrics::describe_counter!(
-        "meme_maker_upload_bytes_total",
-        Unit::Bytes,
-        "Bytes of uploads written to the disk."
-    );
-    metrics::describe_counter!(
-        "meme_maker_upload_refusals_total",
-        "Requests to upload refused, by code."
-    );
-    metrics::describe_counter!(
-        "meme_maker_refusals_total",
-        "Requests refused for want of room, by code."
-    );
-    metrics::describe_counter!(
-        "meme_maker_rate_limited_total",
-        "Requests refused because a visitor asked too often, by policy."
-    );
-    metrics::describe_counter!(
-        "meme_maker_egress_refusals_total",
-        "Ways out that were refused or cut, by code."
-    );
-    metrics::describe_counter!(
-        "meme_maker_http_requests_total",
-        "Requests answered, by route and status."
-    );
-    metrics::describe_counter!("meme_maker_previews_made_total", "Previews made, by part.");
-    metrics::describe_histogram!(
-        "meme_maker_clip_seconds",
-        Unit::Seconds,
-        "Time from claim to ready."
-    );
-    metrics::describe_gauge!("meme_maker_jobs_running", "Clips in hand.");
-    metrics::describe_gauge!("meme_maker_sidecars_running", "Children running.");
-    metrics::describe_gauge!(
-        "meme_maker_disk_available_bytes",
-        Unit::Bytes,
-        "Free bytes on the disk of the store."
-    );
-    metrics::describe_gauge!(
-        "meme_maker_memory_resident_bytes",
-        Unit::Bytes,
-        "Resident bytes of this process."
-    );
-    Ok(recorder)
-}
-
-/// Tells systemd, if it listens.
-fn notify(state: sd_notify::NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::debug!(error = %error, "systemd was not told");
-    }
 }
 
 /// What asks a process of ours to end.

@@ -151,9 +151,28 @@ async fn make(
     let made = app.tools.make(&bench, planned, &clip.recipe).await?;
     let footprint = footprint(&dir).await;
     advance(app, id, State::Cutting, State::Storing).await?;
+    let publishing = Instant::now();
     let seq = publish(app, clip, &made, fetched.bytes).await?;
+    count(&made, fetched.seconds, publishing.elapsed());
     learn(app, clip, &made, fetched.seconds, footprint).await;
     Ok(seq)
+}
+
+/// Where the time went, and by which method.
+fn count(made: &Made, fetch_seconds: f64, publishing: Duration) {
+    let (method, spent) = (made.method.as_str(), &made.seconds);
+    for (stage, seconds) in [
+        ("fetch", fetch_seconds),
+        ("plan", spent.plan),
+        ("cut", spent.encode),
+        ("check", spent.check),
+        ("publish", publishing.as_secs_f64()),
+    ] {
+        metrics::histogram!("meme_maker_stage_seconds", "stage" => stage, "method" => method)
+            .record(seconds);
+    }
+    metrics::counter!("meme_maker_clips_made_total", "method" => method).increment(1);
+    metrics::counter!("meme_maker_published_bytes_total").increment(made.checked.size);
 }
 
 /// Replaces the guess by what the plan says, and makes sure that there is room for it.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::clip_json::ClipJson;
-use super::error::{Failed, For, Problem, ProblemBody, not_found};
+use super::error::{Failed, For, Problem, ProblemBody, id_of, not_found};
 use super::{AppData, ratelimit, visitor};
 use crate::access::{self, Caller};
 use crate::app::rates::Asked;
@@ -106,6 +106,8 @@ pub async fn submit(
     let mut news = app.bus.listen();
     let view = library::submit(&app, wish).await.answering(&request)?;
     let id = view.clip.id;
+    // The one line that ties a request to its clip.
+    tracing::info!(clip = %id, request = id_of(&request), "clip submitted");
     let wait = preferred_wait(request.headers());
     let view = match wait {
         Some(seconds) => {

@@ -106,6 +106,9 @@ pub const CODES: &[(&str, u16)] = &[
     ("cursor_invalid", 400),
     ("state_unknown", 400),
     ("limit_invalid", 400),
+    ("kind_unknown", 400),
+    ("metric_unknown", 400),
+    ("points_invalid", 400),
     ("idempotency_key_invalid", 400),
     ("idempotency_key_reused", 422),
     ("body_too_large", 413),
@@ -243,7 +246,8 @@ impl std::fmt::Display for Problem {
     }
 }
 
-fn id_of(request: &HttpRequest) -> String {
+/// The number under which a request is found in the log.
+pub(super) fn id_of(request: &HttpRequest) -> String {
     request
         .extensions()
         .get::<RequestId>()

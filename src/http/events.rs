@@ -17,7 +17,7 @@ use crate::clip::{ClipId, State};
 use crate::library::{self, View};
 
 /// Below the idle limits of common proxies.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Follows a clip. `state` events carry the clip and an id; with `Last-Event-ID` nothing already seen is sent again. The stream
 /// ends when the clip is settled.
@@ -37,11 +37,7 @@ pub async fn clip(app: AppData, request: HttpRequest) -> Result<HttpResponse, Fa
         .map_err(library::LibraryError::from)
         .answering(&request)?;
     let view = library::view(&app, id).await.answering(&request)?;
-    let seen = request
-        .headers()
-        .get("last-event-id")
-        .and_then(|seen| seen.to_str().ok())
-        .and_then(|seen| seen.parse().ok());
+    let seen = last_seen(&request);
     let mut feed = Feed {
         app,
         id,
@@ -164,7 +160,14 @@ impl Feed {
     }
 }
 
-fn message(event: &str, id: Option<i64>, data: &impl Serialize) -> Bytes {
+/// What a listener that comes back has seen.
+pub(super) fn last_seen(request: &HttpRequest) -> Option<i64> {
+    let seen = request.headers().get("last-event-id")?;
+    seen.to_str().ok()?.parse().ok()
+}
+
+/// One event as it is sent.
+pub(super) fn message(event: &str, id: Option<i64>, data: &impl Serialize) -> Bytes {
     let id = id
         .filter(|id| *id > 0)
         .map(|id| format!("id: {id}\n"))

@@ -1,8 +1,9 @@
 //! Published bytes: ranges, validators and names; by ourselves, or handed to nginx by `X-Accel-Redirect`.
 
 use actix_files::NamedFile;
-use actix_web::http::StatusCode;
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{self, ContentType, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
@@ -176,6 +177,11 @@ async fn serve(
             .set_content_type(parsed)
             .into_response(request)
     };
+    if let BodySize::Sized(bytes) = response.body().size()
+        && request.method() == Method::GET
+    {
+        metrics::counter!("meme_maker_served_bytes_total").increment(bytes);
+    }
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_DISPOSITION, disposition(name, how)),

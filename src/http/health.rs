@@ -1,5 +1,7 @@
 //! How the service is: liveness, readiness with each check named, and figures for Prometheus.
 
+use std::collections::BTreeMap;
+
 use actix_web::{HttpResponse, web};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
@@ -7,6 +9,7 @@ use serde::Serialize;
 use super::AppData;
 use super::error::ProblemBody;
 use crate::monitor;
+use crate::verdict::{Resource, Verdict};
 
 /// How the service is.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -15,6 +18,12 @@ pub struct Health {
     pub status: &'static str,
     pub version: &'static str,
     pub checks: Vec<Check>,
+    /// The worst of `verdicts`: `ok`, `high` or `critical`.
+    #[schema(value_type = String)]
+    pub verdict: Verdict,
+    /// How each resource is judged.
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    pub verdicts: BTreeMap<Resource, Verdict>,
 }
 
 /// One named check.
@@ -26,7 +35,7 @@ pub struct Check {
     pub detail: String,
 }
 
-const fn word(ok: bool) -> &'static str {
+pub(super) const fn word(ok: bool) -> &'static str {
     if ok { "ok" } else { "failing" }
 }
 
@@ -51,6 +60,13 @@ pub async fn ready(app: AppData) -> HttpResponse {
                 status: word(result.ok),
                 detail: result.detail,
             })
+            .collect(),
+        verdict: app.watch.verdict(),
+        verdicts: app
+            .watch
+            .verdicts()
+            .into_iter()
+            .map(|(resource, judged)| (resource, judged.standing.verdict))
             .collect(),
     };
     if ok {

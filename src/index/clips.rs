@@ -53,6 +53,21 @@ impl Index {
         .await
     }
 
+    /// Bytes of published clips and of uploads.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn kept_bytes(&self) -> Result<(u64, u64), IndexError> {
+        self.read(|connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT (SELECT coalesce(sum(json_extract(outcome, '$.size')), 0) FROM clips WHERE state = 'ready'),
+                        (SELECT coalesce(sum(received), 0) FROM uploads)",
+            )?;
+            Ok(query.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
+        })
+        .await
+    }
+
     /// Counts one view.
     ///
     /// # Errors

@@ -94,12 +94,21 @@ impl Index {
                       WHERE r.visitor = c.visitor AND r.state IN ('fetching', 'cutting', 'storing')),
                      (SELECT coalesce(max(r.started_at), 0) FROM clips r WHERE r.visitor = c.visitor),
                      c.queued_at, c.id LIMIT 1)
-                 RETURNING {COLUMNS}"
+                 RETURNING {COLUMNS}, ?1 - queued_at"
             ))?;
-            let Some(clip) = claim.query_row([now.0], |row| Ok(clip_of(row))).optional()?.transpose()? else {
+            let claimed = claim.query_row([now.0], |row| Ok((clip_of(row), row.get(16)?)));
+            let Some((clip, waited)) = claimed.optional()? else {
                 return Ok(None);
             };
-            let seq = events::about_clip(connection, now, Kind::Started, &clip.id.to_string())?;
+            let clip = clip?;
+            let entry = Entry {
+                kind: Kind::Started,
+                subject: &clip.id.to_string(),
+                data: serde_json::json!({}),
+                duration_ms: waited,
+                error: None,
+            };
+            let seq = events::append(connection, now, &entry)?;
             Ok(Some((clip, seq)))
         })
         .await
@@ -181,19 +190,19 @@ impl Index {
                 Some(_) => (State::Failed, Kind::Failed),
                 None => (State::Cancelled, Kind::Cancelled),
             };
+            let Some((stage, took)) = in_hand(connection, now, &id.to_string())? else {
+                return Ok(None);
+            };
             let mut update = connection.prepare_cached(
-                "UPDATE clips SET state = ?2, failure = ?3, finished_at = ?4
-                 WHERE id = ?1 AND state IN ('queued', 'fetching', 'cutting', 'storing')",
+                "UPDATE clips SET state = ?2, failure = ?3, finished_at = ?4 WHERE id = ?1",
             )?;
             let told = failure.as_ref().map(json).transpose()?;
-            if update.execute(params![id.to_string(), state.as_str(), told, now.0])? == 0 {
-                return Ok(None);
-            }
+            update.execute(params![id.to_string(), state.as_str(), told, now.0])?;
             let entry = Entry {
                 kind,
                 subject: &id.to_string(),
-                data: serde_json::json!({}),
-                duration_ms: None,
+                data: serde_json::json!({"stage": stage}),
+                duration_ms: took,
                 error: failure.as_ref().map(|failure| failure.code.as_str()),
             };
             events::append(connection, now, &entry).map(Some)
@@ -281,7 +290,7 @@ impl Index {
                     connection.execute("UPDATE clips SET state = 'queued' WHERE id = ?1", [&id])?;
                     events::about_clip(connection, now, Kind::Requeued, &id)?;
                     count.0 += 1;
-                } else {
+                } else if let Some((stage, took)) = in_hand(connection, now, &id)? {
                     connection.execute(
                         "UPDATE clips SET state = 'failed', failure = ?2, finished_at = ?3 WHERE id = ?1",
                         params![id, json(&failure)?, now.0],
@@ -289,8 +298,8 @@ impl Index {
                     let entry = Entry {
                         kind: Kind::Failed,
                         subject: &id,
-                        data: serde_json::json!({}),
-                        duration_ms: None,
+                        data: serde_json::json!({"stage": stage}),
+                        duration_ms: took,
                         error: Some(&failure.code),
                     };
                     events::append(connection, now, &entry)?;
@@ -311,6 +320,21 @@ impl Index {
             let mut query = connection
                 .prepare_cached("SELECT 1 FROM idempotency WHERE visitor = ?1 AND key = ?2")?;
             Ok(query.exists([visitor, key])?)
+        })
+        .await
+    }
+
+    /// When the clip that waits longest came into the queue.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn waiting_since(&self) -> Result<Option<Timestamp>, IndexError> {
+        self.read(|connection| {
+            let mut query = connection
+                .prepare_cached("SELECT min(queued_at) FROM clips WHERE state = 'queued'")?;
+            Ok(query
+                .query_row([], |row| row.get::<_, Option<i64>>(0))?
+                .map(Timestamp))
         })
         .await
     }
@@ -337,6 +361,20 @@ impl Index {
         })
         .await
     }
+}
+
+/// The state of an unsettled clip, and the milliseconds since it was claimed if it runs.
+fn in_hand(
+    connection: &Connection,
+    now: Timestamp,
+    id: &str,
+) -> Result<Option<(String, Option<i64>)>, IndexError> {
+    let mut query = connection.prepare_cached(
+        "SELECT state, CASE WHEN state <> 'queued' THEN ?2 - started_at END FROM clips
+         WHERE id = ?1 AND state IN ('queued', 'fetching', 'cutting', 'storing')",
+    )?;
+    let found = query.query_row(params![id, now.0], |row| Ok((row.get(0)?, row.get(1)?)));
+    Ok(found.optional()?)
 }
 
 fn submit(

@@ -109,6 +109,31 @@ pub enum SidecarError {
     Io(#[from] std::io::Error),
 }
 
+impl SidecarError {
+    /// Why in one word, for the figures.
+    fn reason(&self) -> &'static str {
+        use std::os::unix::process::ExitStatusExt;
+        match self {
+            SidecarError::Missing { .. } => "missing",
+            SidecarError::Deadline(_) => "deadline",
+            SidecarError::Stopped => "stopped",
+            SidecarError::Io(_) => "io",
+            SidecarError::Exit { status, .. } => match status.signal() {
+                // CPU time and file size are bounded, and those who go beyond are told so.
+                Some(signal)
+                    if [Signal::XCPU, Signal::XFSZ]
+                        .map(Signal::as_raw)
+                        .contains(&signal) =>
+                {
+                    "limit"
+                }
+                Some(_) => "killed",
+                None => "exit",
+            },
+        }
+    }
+}
+
 /// What a child that ended well leaves: its last words on standard error.
 #[derive(Debug)]
 pub struct Finished {
@@ -145,7 +170,7 @@ pub async fn ffmpeg(
         "0.25",
     ]);
     command.args(arguments);
-    let child = supervise(job, move |announce| {
+    let child = supervise(job, "ffmpeg", move |announce| {
         let mut ffmpeg = FfmpegCommand::new_with_path("");
         *ffmpeg.as_inner_mut() = command;
         let mut child = ffmpeg.spawn()?;
@@ -181,7 +206,7 @@ pub async fn ffprobe(job: Job<'_>, arguments: Vec<OsString>) -> Result<Vec<u8>, 
     let mut command = launch(&job, &job.programs.ffprobe);
     command.args(["-hide_banner", "-v", "error"]);
     command.args(arguments);
-    printed(job, command).await
+    printed(job, "ffprobe", command).await
 }
 
 /// One of ffmpeg's lists about itself, such as `-encoders`.
@@ -191,7 +216,7 @@ pub async fn ffprobe(job: Job<'_>, arguments: Vec<OsString>) -> Result<Vec<u8>, 
 pub async fn ffmpeg_listing(job: Job<'_>, list: &str) -> Result<Vec<u8>, SidecarError> {
     let mut command = launch(&job, &job.programs.ffmpeg);
     command.args(["-hide_banner", "-v", "error", list]);
-    printed(job, command).await
+    printed(job, "ffmpeg", command).await
 }
 
 /// Runs yt-dlp and returns what it printed. Of its last words only errors are kept: its warnings quote from the cookies file.
@@ -229,7 +254,7 @@ pub async fn ytdlp(
     // Code that lies about in some folder is not ours to run.
     command.env("YTDLP_NO_PLUGINS", "1");
     command.args(arguments);
-    match printed(job, command).await {
+    match printed(job, "yt-dlp", command).await {
         Err(SidecarError::Exit { status, stderr }) => Err(SidecarError::Exit {
             status,
             stderr: errors_of(&stderr),
@@ -262,12 +287,16 @@ pub async fn confinement(job: Job<'_>) -> Result<Confinement, SidecarError> {
     let launcher = &job.programs.launcher;
     let mut command = through(&job, &["--report"]);
     command.arg("--").arg(launcher);
-    let told = printed(job, command).await?;
+    let told = printed(job, "launch", command).await?;
     serde_json::from_slice(&told).map_err(|error| SidecarError::Io(error.into()))
 }
 
-async fn printed(job: Job<'_>, mut command: Command) -> Result<Vec<u8>, SidecarError> {
-    let child = supervise(job, move |announce| {
+async fn printed(
+    job: Job<'_>,
+    name: &'static str,
+    mut command: Command,
+) -> Result<Vec<u8>, SidecarError> {
+    let child = supervise(job, name, move |announce| {
         let mut child = command.spawn()?;
         announce(&child);
         drop(child.stdin.take());
@@ -337,15 +366,33 @@ fn through(job: &Job<'_>, options: &[&str]) -> Command {
 
 type Ended = (ExitStatus, Vec<u8>, String);
 
-/// Runs `body` on a thread that lives as long as the child does (the parent-death signal follows the thread that started it) and
-/// kills the group on deadline, on stop and when this future is dropped.
-async fn supervise<F>(job: Job<'_>, body: F) -> Result<(Vec<u8>, String), SidecarError>
+/// Runs a child under supervision and counts how it ended. `name` is the program's, whatever its path.
+async fn supervise<F>(
+    job: Job<'_>,
+    name: &'static str,
+    body: F,
+) -> Result<(Vec<u8>, String), SidecarError>
 where
     F: FnOnce(&dyn Fn(&Child)) -> std::io::Result<Ended> + Send + 'static,
 {
     if job.stop.is_cancelled() {
         return Err(SidecarError::Stopped);
     }
+    metrics::counter!("meme_maker_sidecar_runs_total", "program" => name).increment(1);
+    let ended = watched(job, body).await;
+    if let Err(error) = &ended {
+        metrics::counter!("meme_maker_sidecar_failures_total", "program" => name, "reason" => error.reason())
+            .increment(1);
+    }
+    ended
+}
+
+/// Runs `body` on a thread that lives as long as the child does (the parent-death signal follows the thread that started it) and
+/// kills the group on deadline, on stop and when this future is dropped.
+async fn watched<F>(job: Job<'_>, body: F) -> Result<(Vec<u8>, String), SidecarError>
+where
+    F: FnOnce(&dyn Fn(&Child)) -> std::io::Result<Ended> + Send + 'static,
+{
     let group = Arc::new(Group::default());
     let announced = Arc::clone(&group);
     let program = job.programs.launcher.display().to_string();
@@ -473,4 +520,30 @@ pub fn file(path: &Path) -> OsString {
     let mut file = OsString::from("file:");
     file.push(path);
     file
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn why_a_child_did_not_end_well_is_one_of_a_few_words() {
+        let ended = |raw| SidecarError::Exit {
+            status: ExitStatus::from_raw(raw),
+            stderr: String::new(),
+        };
+        for (error, expected) in [
+            (ended(1 << 8), "exit"),
+            (ended(9), "killed"),
+            (ended(11), "killed"),
+            (ended(24), "limit"),
+            (ended(25), "limit"),
+            (SidecarError::Deadline(Duration::ZERO), "deadline"),
+            (SidecarError::Stopped, "stopped"),
+        ] {
+            assert_eq!(error.reason(), expected, "{error:?}");
+        }
+    }
 }

@@ -259,6 +259,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        metrics::counter!("meme_maker_fetched_bytes_total").increment(self.bytes());
         self.shared
             .accounts()
             .retain(|account| !Arc::ptr_eq(account, &self.account));

@@ -16,6 +16,7 @@ const FLOORS: [&[&str]; 6] = [
         "title",
         "token",
         "upload",
+        "verdict",
     ],
     &["config"],
     &["index", "media", "source", "store"],

@@ -33,6 +33,7 @@ mod sources;
 mod unit;
 mod uploads;
 mod video_pages;
+mod watch;
 mod withstand;
 
 mod support;

@@ -114,8 +114,8 @@ impl Setup {
         for line in lines.by_ref() {
             let line = line.unwrap();
             log.lock().unwrap().push_str(&format!("{line}\n"));
-            if let Some((_, rest)) = line.split_once("listening address=") {
-                address = Some(rest.trim().to_owned());
+            if let Some(told) = listening(&line) {
+                address = Some(told);
                 break;
             }
         }
@@ -136,6 +136,16 @@ impl Setup {
             _dir: dir,
         }
     }
+}
+
+/// The address in the line that tells it, in either format of the log.
+fn listening(line: &str) -> Option<String> {
+    if let Some((_, rest)) = line.split_once("listening address=") {
+        return Some(rest.trim().to_owned());
+    }
+    let line: Value = serde_json::from_str(line).ok()?;
+    let told = line["message"] == "listening";
+    told.then(|| line["address"].as_str().unwrap().to_owned())
 }
 
 impl Service {

@@ -1,0 +1,4 @@
+DROP TABLE alerts_seen;
+DROP TABLE alerts;
+DROP TABLE verdicts;
+DROP INDEX events_by_kind;
