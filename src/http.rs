@@ -167,7 +167,7 @@ pub const ROUTES: &[Entry] = &[
     api(Local(Scope::OpsRead), "GET", "/metrics", || {
         web::get().to(health::metrics)
     }),
-    api(Anyone, "GET", "/api/events", || web::get().to(feed::all)),
+    api(Reader, "GET", "/api/events", || web::get().to(feed::all)),
     api(With(Scope::OpsRead), "GET", "/api/admin/disk", || {
         web::get().to(watch::disk)
     }),

@@ -65,6 +65,7 @@ fn trouble(error: IndexError) -> Trouble {
         | IndexError::Migration(_)
         | IndexError::File(..)
         | IndexError::Corrupt(_)
+        | IndexError::NotWritten(_)
         | IndexError::Closed => (
             Exit::Failed,
             "index",

@@ -54,6 +54,7 @@ impl Kind {
         Kind::KeeperRan,
         Kind::EgressRefused,
         Kind::TokenCreated,
+        Kind::TokenRevoked,
         Kind::BackupMade,
         Kind::BackupFailed,
         Kind::HealthChanged,

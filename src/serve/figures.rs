@@ -143,6 +143,10 @@ pub const FIGURES: &[Figure] = &[
         "meme_maker_upload_refusals_total",
         "Requests to upload refused, by code.",
     ),
+    counter(
+        "meme_maker_rate_limited_total",
+        "Requests refused because a visitor asked too often, by policy.",
+    ),
     counter("meme_maker_previews_made_total", "Previews made, by part."),
     counter(
         "meme_maker_evictions_total",

@@ -435,7 +435,7 @@ fn an_alert_that_cannot_be_delivered_says_so_without_the_address() {
     );
     let said = String::from_utf8(ended.stderr).unwrap();
     assert!(
-        said.contains("answered 400") && said.contains("alert_not_sent"),
+        said.contains("answers 400") && said.contains("webhook_status"),
         "{said}"
     );
     assert!(!said.contains("secret-path"), "{said}");
