@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod desk;
+pub mod keeping;
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -24,6 +25,7 @@ use crate::secret::Secret;
 use crate::source::page::Version;
 use crate::source::upload::UploadStore;
 use crate::store::LocalStore;
+use crate::store::ballast::Ballast;
 use crate::store::previews::Previews;
 use crate::timestamp::Timestamp;
 
@@ -54,6 +56,9 @@ pub struct App {
     /// Set when the service is about to end: long answers end with it.
     pub stopping: CancellationToken,
     pub clock: clock::Clock,
+    /// Given up when the disk is full.
+    pub ballast: Arc<Ballast>,
+    pub keeping: keeping::Keeping,
 }
 
 /// A program and what it said when it was asked for its version.

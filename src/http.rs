@@ -8,6 +8,7 @@ pub mod error;
 pub mod events;
 pub mod files;
 pub mod health;
+pub mod keeping;
 pub mod openapi;
 pub mod pages;
 pub mod source_json;
@@ -27,7 +28,7 @@ use actix_web::{HttpMessage, Route, guard, web};
 
 use crate::app::Shared;
 use crate::token::Scope;
-use access::Access::{self, Anyone, Holder, Local, Maker};
+use access::Access::{self, Anyone, Holder, Local, Maker, With};
 
 /// One route.
 #[derive(Clone, Copy)]
@@ -92,6 +93,9 @@ pub const ROUTES: &[Entry] = &[
     api(Anyone, "GET", "/api/clips/{id}", || {
         web::get().to(clips::show)
     }),
+    api(Holder, "PATCH", "/api/clips/{id}", || {
+        web::patch().to(clips::change)
+    }),
     api(Holder, "DELETE", "/api/clips/{id}", || {
         web::delete().to(clips::remove)
     }),
@@ -143,6 +147,21 @@ pub const ROUTES: &[Entry] = &[
     api(Anyone, "GET", "/api/openapi.json", || {
         web::get().to(openapi::document)
     }),
+    api(With(Scope::OpsRead), "GET", "/api/admin/cleanup", || {
+        web::get().to(keeping::preview)
+    }),
+    api(With(Scope::OpsRun), "POST", "/api/admin/cleanup", || {
+        web::post().to(keeping::run)
+    }),
+    api(With(Scope::ClipManage), "GET", "/api/admin/trash", || {
+        web::get().to(keeping::trash)
+    }),
+    api(
+        With(Scope::ClipManage),
+        "POST",
+        "/api/admin/trash/{id}/restore",
+        || web::post().to(keeping::restore),
+    ),
     api(Local(Scope::OpsRead), "GET", "/metrics", || {
         web::get().to(health::metrics)
     }),

@@ -4,16 +4,18 @@
 pub mod clips;
 pub mod costs;
 pub mod events;
+pub mod keeping;
 pub mod queue;
 pub mod records;
 pub mod sources;
 pub mod tokens;
+pub mod trash;
 pub mod uploads;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags};
@@ -26,7 +28,11 @@ pub struct Index {
     writer: mpsc::Sender<Message>,
     readers: Arc<Readers>,
     thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
+    relief: Arc<OnceLock<Relief>>,
 }
+
+/// Makes room on the disk, or has it made.
+type Relief = Box<dyn Fn() + Send + Sync>;
 
 /// Why the index did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -43,13 +49,61 @@ pub enum IndexError {
     File(std::path::PathBuf, #[source] std::io::Error),
     #[error("something stored in the index cannot be understood: {0}")]
     Corrupt(String),
+    #[error("the disk is too full for the index: {0}")]
+    Full(String),
+    #[error("the index did not take it: {0}")]
+    Uncommitted(String),
     #[error("the index is closed")]
     Closed,
 }
 
-/// What a write does inside the group's transaction; the reply runs after the commit, with its error if it failed.
-type Op = Box<dyn FnOnce(&Connection) -> Reply + Send>;
-type Reply = Box<dyn FnOnce(Option<String>)>;
+impl IndexError {
+    /// Whether the disk has no room for it.
+    pub fn is_full(&self) -> bool {
+        match self {
+            IndexError::Full(_) => true,
+            IndexError::Sqlite(error) => is_full(error),
+            IndexError::Migration(_)
+            | IndexError::Newer { .. }
+            | IndexError::File(..)
+            | IndexError::Corrupt(_)
+            | IndexError::Uncommitted(_)
+            | IndexError::Closed => false,
+        }
+    }
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+}
+
+/// What a write does inside the group's transaction, if there is one; the reply runs after the commit, with why it failed if it did.
+type Op = Box<dyn FnOnce(Option<&Connection>) -> Reply + Send>;
+type Reply = Box<dyn FnOnce(Option<&Failed>)>;
+
+/// Why a group is not in the index.
+#[derive(Clone, Debug)]
+struct Failed {
+    full: bool,
+    why: String,
+}
+
+impl Failed {
+    fn of(error: &rusqlite::Error) -> Failed {
+        Failed {
+            full: is_full(error),
+            why: error.to_string(),
+        }
+    }
+
+    fn error(&self) -> IndexError {
+        if self.full {
+            IndexError::Full(self.why.clone())
+        } else {
+            IndexError::Uncommitted(self.why.clone())
+        }
+    }
+}
 
 /// What the writer is told.
 enum Message {
@@ -79,6 +133,8 @@ const MIGRATIONS: &[M<'static>] = &[
         .down(include_str!("index/schema/0005_sources.down.sql")),
     M::up(include_str!("index/schema/0006_tokens.up.sql"))
         .down(include_str!("index/schema/0006_tokens.down.sql")),
+    M::up(include_str!("index/schema/0007_keeping.up.sql"))
+        .down(include_str!("index/schema/0007_keeping.down.sql")),
 ];
 
 impl Index {
@@ -99,9 +155,14 @@ impl Index {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let (writer, inbox) = mpsc::channel();
+        let relief = Arc::new(OnceLock::new());
+        let disk = Disk {
+            dir: path.parent().unwrap_or(Path::new(".")).to_owned(),
+            relief: Arc::clone(&relief),
+        };
         let thread = std::thread::Builder::new()
             .name("index-writer".to_owned())
-            .spawn(move || write_in_groups(&connection, &inbox))
+            .spawn(move || write_in_groups(&connection, &inbox, &disk))
             .map_err(|error| IndexError::File(path.to_owned(), error))?;
         Ok(Index {
             writer,
@@ -110,7 +171,15 @@ impl Index {
                 free: Mutex::new(free),
             }),
             thread: Arc::new(Mutex::new(Some(thread))),
+            relief,
         })
+    }
+
+    /// Who is called before a write when the disk has next to no room left. It is called on the writer's thread, and again as long as
+    /// that is so.
+    pub fn relieved_by(&self, relief: impl Fn() + Send + Sync + 'static) {
+        // The first one stays: nothing asks twice.
+        let _ = self.relief.set(Box::new(relief));
     }
 
     /// Runs `op` on the writer; answers once it is committed and synced. If `op` fails, nothing of it stays.
@@ -124,13 +193,16 @@ impl Index {
     {
         let (answer, answered) = oneshot::channel();
         let op: Op = Box::new(move |connection| {
-            let result = within_savepoint(connection, op);
-            Box::new(move |failed_commit| {
-                let result = match failed_commit {
-                    // The caller may have gone; then nobody waits for the answer.
-                    Some(error) => Err(IndexError::Corrupt(error)),
-                    None => result,
+            let result = connection.map(|connection| within_savepoint(connection, op));
+            Box::new(move |failed: Option<&Failed>| {
+                let result = match (result, failed) {
+                    (Some(result), None) => result,
+                    // Its own words, where it has any.
+                    (Some(Err(error)), Some(_)) => Err(error),
+                    (_, Some(failed)) => Err(failed.error()),
+                    (None, None) => Err(IndexError::Closed),
                 };
+                // The caller may have gone; then nobody waits for the answer.
                 let _ = answer.send(result);
             })
         });
@@ -230,35 +302,110 @@ fn migrate(connection: &mut Connection) -> Result<(), IndexError> {
     Ok(())
 }
 
-fn write_in_groups(connection: &Connection, inbox: &mpsc::Receiver<Message>) {
-    let mut stopping = false;
-    while let (false, Ok(Message::Do(first))) = (stopping, inbox.recv()) {
-        let begun = connection
-            .execute_batch("BEGIN IMMEDIATE")
-            .err()
-            .map(|error| error.to_string());
-        let mut replies = vec![first(connection)];
-        while replies.len() < GROUP {
-            match inbox.try_recv() {
-                Ok(Message::Do(op)) => replies.push(op(connection)),
-                Ok(Message::Stop) => {
-                    stopping = true;
-                    break;
+/// The disk under the index.
+struct Disk {
+    dir: PathBuf,
+    relief: Arc<OnceLock<Relief>>,
+}
+
+impl Disk {
+    /// With less than this the log of the database may not be able to grow by what one group writes.
+    const TIGHT: u64 = 4 << 20;
+
+    /// Has room made while there is still enough to say so: a full disk refuses even what would free it.
+    fn look(&self) {
+        if let Some(relief) = self.relief.get()
+            && self.is_tight()
+        {
+            relief();
+        }
+    }
+
+    fn is_tight(&self) -> bool {
+        let free =
+            rustix::fs::statvfs(&self.dir).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        free.is_ok_and(|free| free < Disk::TIGHT)
+    }
+}
+
+/// Tells once a minute that nothing can be written, however often it is tried, and once that it can be again.
+#[derive(Default)]
+struct Complaint {
+    since: Option<Instant>,
+    last: Option<Instant>,
+    failures: u64,
+}
+
+impl Complaint {
+    const EVERY: Duration = Duration::from_secs(60);
+
+    fn note(&mut self, failed: Option<&Failed>) {
+        let now = Instant::now();
+        match failed {
+            Some(failed) => {
+                self.since.get_or_insert(now);
+                self.failures += 1;
+                if self.last.is_none_or(|last| now - last >= Self::EVERY) {
+                    self.last = Some(now);
+                    tracing::error!(
+                        error = failed.why,
+                        failures = self.failures,
+                        "the index could not commit"
+                    );
                 }
-                Err(_) => break,
+            }
+            None => {
+                if let Some(since) = self.since.take() {
+                    let ms = u64::try_from((now - since).as_millis()).unwrap_or(u64::MAX);
+                    tracing::info!(ms, failures = self.failures, "the index commits again");
+                    *self = Complaint::default();
+                }
             }
         }
-        let failed = begun.or_else(|| {
-            connection.execute_batch("COMMIT").err().map(|error| {
-                tracing::error!(error = %error, "the index could not commit");
-                if !connection.is_autocommit() {
-                    let _ = connection.execute_batch("ROLLBACK");
+    }
+}
+
+fn write_in_groups(connection: &Connection, inbox: &mpsc::Receiver<Message>, disk: &Disk) {
+    let mut stopping = false;
+    let mut complaint = Complaint::default();
+    while let (false, Ok(Message::Do(first))) = (stopping, inbox.recv()) {
+        disk.look();
+        let mut failed = connection
+            .execute_batch("BEGIN IMMEDIATE")
+            .err()
+            .map(|error| Failed::of(&error));
+        let mut replies = Vec::new();
+        let mut next = Some(first);
+        while let Some(op) = next.take() {
+            // Without a transaction around it an operation would be in the index although its caller is told that it failed.
+            replies.push(op(failed.is_none().then_some(connection)));
+            if failed.is_none() && connection.is_autocommit() {
+                // An error such as a full disk has rolled all of it back.
+                failed = Some(Failed {
+                    full: disk.is_tight(),
+                    why: "the transaction was rolled back".to_owned(),
+                });
+            }
+            if failed.is_none() && replies.len() < GROUP {
+                match inbox.try_recv() {
+                    Ok(Message::Do(op)) => next = Some(op),
+                    Ok(Message::Stop) => stopping = true,
+                    Err(_) => {}
                 }
-                error.to_string()
-            })
-        });
+            }
+        }
+        if failed.is_none() {
+            failed = connection
+                .execute_batch("COMMIT")
+                .err()
+                .map(|error| Failed::of(&error));
+        }
+        if !connection.is_autocommit() {
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+        complaint.note(failed.as_ref());
         for reply in replies {
-            reply(failed.clone());
+            reply(failed.as_ref());
         }
     }
 }
@@ -269,6 +416,10 @@ fn within_savepoint<T>(
 ) -> Result<T, IndexError> {
     connection.execute_batch("SAVEPOINT op")?;
     let result = op(connection);
+    if connection.is_autocommit() {
+        // Everything was rolled back already, the savepoint with it.
+        return result;
+    }
     if result.is_err() {
         connection.execute_batch("ROLLBACK TO op")?;
     }

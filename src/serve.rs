@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::clock::Clock;
 use crate::app::desk::{Desk, Lane};
+use crate::app::keeping::Keeping;
 use crate::app::{App, Bus, Errands, Jobs, Reading, Shared, load_secret};
 use crate::config::Settings;
 use crate::cost::Costs;
@@ -21,6 +22,7 @@ use crate::index::{Index, IndexError};
 use crate::source::gate::{Gate, Policy, PolicyError};
 use crate::source::upload::UploadStore;
 use crate::store::LocalStore;
+use crate::store::ballast::Ballast;
 use crate::store::previews::Previews;
 use crate::{http, keeper, library, monitor, sources, trail, uploads, worker};
 
@@ -39,7 +41,7 @@ pub enum StartError {
     Bind(std::net::SocketAddr, #[source] std::io::Error),
     #[error("the figures cannot be collected")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
-    #[error("keeper.sweep or keeper.expiry is not a cron expression with seconds")]
+    #[error("keeper.sweep, keeper.expiry or keeper.evict is not a cron expression with seconds")]
     Cron(#[from] tokio_cron_scheduler::JobSchedulerError),
     #[error(transparent)]
     Library(#[from] library::LibraryError),
@@ -86,6 +88,15 @@ pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
     let secret = load_secret(&secret_file).map_err(in_folder(&secret_file))?;
     let tools = tools(&settings).await?;
     let costs = Costs::learned(&index.costs().await?);
+    let ballast = Arc::new(Ballast::new(&data, settings.storage.ballast_bytes.0));
+    let keeping = Keeping::default();
+    let (given, pressed) = (Arc::clone(&ballast), Arc::clone(&keeping.pressed));
+    index.relieved_by(move || {
+        if given.give_up().is_ok_and(|bytes| bytes > 0) {
+            tracing::warn!("the disk is full: the ballast is given up");
+        }
+        pressed.notify_one();
+    });
     Ok(Arc::new(App {
         costs: Mutex::new(Arc::new(costs)),
         index,
@@ -105,6 +116,8 @@ pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
         pages: Mutex::new(None),
         stopping: CancellationToken::new(),
         clock: Clock::default(),
+        ballast,
+        keeping,
     }))
 }
 
@@ -165,6 +178,10 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
         let (app, stop) = (Shared::clone(&app), stop.clone());
         tokio::spawn(async move { trail::run(&app, refused, &stop).await })
     });
+    let relief = {
+        let (app, stop) = (Shared::clone(&app), stop.clone());
+        tokio::spawn(async move { keeper::relieve(&app, &stop).await })
+    };
     let mut scheduler = keeper::start(Shared::clone(&app)).await?;
     tracing::info!(%address, "listening");
     notify(sd_notify::NotifyState::Ready);
@@ -193,6 +210,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     app.errands.finish().await;
     let _ = scheduler.shutdown().await;
     let _ = watcher.await;
+    let _ = relief.await;
     if let Some(writer) = writer {
         let _ = writer.await;
     }
@@ -259,6 +277,10 @@ fn figures() -> Result<PrometheusHandle, StartError> {
     metrics::describe_counter!(
         "meme_maker_clips_expired_total",
         "Clips removed because their time had come."
+    );
+    metrics::describe_counter!(
+        "meme_maker_clips_evicted_total",
+        "Clips removed before their time to make room."
     );
     metrics::describe_counter!("meme_maker_uploads_created_total", "Uploads begun.");
     metrics::describe_counter!("meme_maker_uploads_finished_total", "Uploads complete.");

@@ -13,10 +13,11 @@ use super::error::{Failed, For, Problem, ProblemBody, not_found};
 use super::{AppData, visitor};
 use crate::access::Caller;
 use crate::app::{App, What};
+use crate::clip::change::Change;
 use crate::clip::{ClipId, State};
 use crate::config::Settings;
 use crate::index::clips::Filter;
-use crate::library::{self, View, Wish};
+use crate::library::{self, Right, View, Wish};
 use crate::recipe::{Limits, Recipe};
 use crate::seconds::Seconds;
 
@@ -360,7 +361,41 @@ pub async fn retry(app: AppData, request: HttpRequest) -> Result<HttpResponse, F
     Ok(HttpResponse::Accepted().json(answer))
 }
 
-/// Removes a clip and its files for good.
+/// What `PATCH /api/clips/{id}` takes; what is left out stays as it is.
+#[derive(utoipa::ToSchema)]
+#[schema(as = Change, example = json!({"pinned": true}))]
+#[expect(
+    dead_code,
+    reason = "read by the OpenAPI document only; the change's own parser gives better errors"
+)]
+pub struct ChangeBody {
+    /// At most 300 characters.
+    title: Option<String>,
+    /// A pinned clip does not expire. By the clip's own token only while there is room for pins (`retention.pinned_percent`).
+    pinned: Option<bool>,
+    /// A moment to come, like `2027-01-31T18:00:00Z`; by the clip's own token at most `retention.max_days` ahead.
+    expires_at: Option<String>,
+}
+
+/// Changes a clip's title, or how long it is kept.
+#[utoipa::path(patch, path = "/api/clips/{id}", tag = "clips", request_body = ChangeBody, params(("id" = String, Path)),
+    security(("delete_token" = [])),
+    responses((status = 200, body = ClipJson), (status = "4XX", body = ProblemBody), (status = 507, body = ProblemBody)))]
+pub async fn change(
+    app: AppData,
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> Result<HttpResponse, Failed> {
+    let (id, right) = held(&app, &request).await?;
+    let body = body_of(&app, &request, body).answering(&request)?;
+    let change = Change::from_json(&body).answering(&request)?;
+    let view = library::change(&app, id, change, right)
+        .await
+        .answering(&request)?;
+    Ok(render(&app, &view))
+}
+
+/// Removes a clip. Its files stay in the trash for `retention.trash_hours`, where only the operator can bring them back.
 #[utoipa::path(delete, path = "/api/clips/{id}", tag = "clips", params(("id" = String, Path)), security(("delete_token" = [])),
     responses((status = 204), (status = "4XX", body = ProblemBody)))]
 pub async fn remove(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
@@ -382,12 +417,16 @@ pub(super) fn id(request: &HttpRequest) -> Result<ClipId, Problem> {
 }
 
 async fn owned(app: &App, request: &HttpRequest) -> Result<ClipId, Failed> {
+    held(app, request).await.map(|(id, _)| id)
+}
+
+async fn held(app: &App, request: &HttpRequest) -> Result<(ClipId, Right), Failed> {
     let id = id(request).answering(request)?;
     let caller = request.extensions().get::<Caller>().cloned();
-    library::authorize(app, id, caller.as_ref(), visitor::token(request))
+    let right = library::authorize(app, id, caller.as_ref(), visitor::token(request))
         .await
         .answering(request)?;
-    Ok(id)
+    Ok((id, right))
 }
 
 fn render(app: &App, view: &View) -> HttpResponse {

@@ -5,14 +5,14 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::error::{CODES, ProblemBody};
-use super::{clip_json, clips, events, files, health, sources, stream, uploads};
+use super::{clip_json, clips, events, files, health, keeping, sources, stream, uploads};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Meme Maker", description = "Frame-exact clips from a link."),
-    paths(clips::submit, clips::list, clips::show, clips::cancel, clips::retry, clips::remove, events::clip, files::download,
+    paths(clips::submit, clips::list, clips::show, clips::cancel, clips::retry, clips::change, clips::remove, keeping::preview, keeping::run, keeping::trash, keeping::restore, events::clip, files::download,
           files::file, file_head, sources::look, sources::show, stream::stream, stream_head, sources::filmstrip, sources::waveform, uploads::options, uploads::create, uploads::show, uploads::add, uploads::remove, health::live, health::ready, health::metrics, document),
-    components(schemas(ProblemBody, clip_json::ClipJson, clips::RecipeBody, clips::SegmentBody, clips::Time)),
+    components(schemas(ProblemBody, clip_json::ClipJson, clips::RecipeBody, clips::ChangeBody, clips::SegmentBody, clips::Time)),
     modifiers(&Additions)
 )]
 struct Document;
@@ -22,12 +22,11 @@ struct Additions;
 impl Modify for Additions {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-        document
-            .components
-            .get_or_insert_default()
-            .add_security_scheme("delete_token", scheme);
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("delete_token", scheme.clone());
+        components.add_security_scheme("token", scheme);
         let codes = CODES.iter().map(|(code, status)| match status {
-            0 => format!("- `{code}` (in the `error` of a failed clip)"),
+            0 => format!("- `{code}` (in the `error` of a clip)"),
             status if code.starts_with("source_") => {
                 format!("- `{code}` ({status}, or in the `error` of a failed clip)")
             }

@@ -17,6 +17,9 @@ pub enum Kind {
     Cancelled,
     Requeued,
     Expired,
+    Evicted,
+    Changed,
+    Restored,
     Removed,
     KeeperRan,
     EgressRefused,
@@ -36,6 +39,9 @@ impl Kind {
             Kind::Cancelled => "clip.cancelled",
             Kind::Requeued => "clip.requeued",
             Kind::Expired => "clip.expired",
+            Kind::Evicted => "clip.evicted",
+            Kind::Changed => "clip.changed",
+            Kind::Restored => "clip.restored",
             Kind::Removed => "clip.removed",
             Kind::KeeperRan => "keeper.ran",
             Kind::EgressRefused => "egress.refused",
@@ -114,6 +120,7 @@ impl Index {
         task: &'static str,
         data: serde_json::Value,
         duration_ms: i64,
+        error: Option<String>,
     ) -> Result<i64, IndexError> {
         self.write(move |connection| {
             let entry = Entry {
@@ -121,7 +128,7 @@ impl Index {
                 subject: task,
                 data,
                 duration_ms: Some(duration_ms),
-                error: None,
+                error: error.as_deref(),
             };
             append(connection, now, &entry)
         })
