@@ -146,6 +146,9 @@ impl Index {
         create_private(path)?;
         let mut connection = connect(path, OpenFlags::default())?;
         migrate(&mut connection)?;
+        if let Err(error) = keep_reserve(&connection) {
+            tracing::warn!(error = %error, "the index has no reserve for a full disk");
+        }
         let free = (0..readers.max(1))
             .map(|_| {
                 connect(
@@ -311,6 +314,8 @@ struct Disk {
 impl Disk {
     /// With less than this the log of the database may not be able to grow by what one group writes.
     const TIGHT: u64 = 4 << 20;
+    /// Groups between two looks at the reserve.
+    const EVERY: u64 = 64;
 
     /// Has room made while there is still enough to say so: a full disk refuses even what would free it.
     fn look(&self) {
@@ -365,9 +370,29 @@ impl Complaint {
     }
 }
 
+/// Free pages inside the file, and a log as long, so that on a full disk what frees room can be written: both files are overwritten in
+/// place then. Made again when the pages are used up.
+fn keep_reserve(connection: &Connection) -> Result<(), rusqlite::Error> {
+    const BYTES: u32 = 1 << 19;
+    const LEAST: i64 = 64;
+    let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+    if free >= LEAST {
+        return Ok(());
+    }
+    connection.execute("INSERT INTO reserve (bytes) VALUES (zeroblob(?1))", [BYTES])?;
+    connection.execute("DELETE FROM reserve", [])?;
+    checkpoint(connection)
+}
+
+/// Brings the log into the file as far as readers let it, so that the next write begins at the log's start.
+fn checkpoint(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+}
+
 fn write_in_groups(connection: &Connection, inbox: &mpsc::Receiver<Message>, disk: &Disk) {
     let mut stopping = false;
     let mut complaint = Complaint::default();
+    let mut groups = 0_u64;
     while let (false, Ok(Message::Do(first))) = (stopping, inbox.recv()) {
         disk.look();
         let mut failed = connection
@@ -404,8 +429,18 @@ fn write_in_groups(connection: &Connection, inbox: &mpsc::Receiver<Message>, dis
             let _ = connection.execute_batch("ROLLBACK");
         }
         complaint.note(failed.as_ref());
+        if failed.as_ref().is_some_and(|failed| failed.full) {
+            // Whoever tries again finds the log at its start. On a disk so full that not even this can be done it stays as it is.
+            let _ = checkpoint(connection);
+        }
+        let idle = replies.len() < GROUP && failed.is_none();
         for reply in replies {
             reply(failed.as_ref());
+        }
+        groups += 1;
+        if idle && groups % Disk::EVERY == 0 && !disk.is_tight() {
+            // What cannot be kept in reserve now is tried again later; the group before is safe.
+            let _ = keep_reserve(connection);
         }
     }
 }
@@ -496,6 +531,51 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(names, ["kept"]);
+    }
+
+    /// A database that may not grow answers as a full disk does.
+    #[tokio::test]
+    async fn what_is_answered_on_a_full_disk_is_true_and_the_next_write_works() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::open(&dir.path().join("index.db"), 1).unwrap();
+        let most = |pages: i64| {
+            move |connection: &Connection| {
+                let set = format!("PRAGMA max_page_count = {pages}");
+                Ok(connection.query_row(&set, [], |row| row.get::<_, i64>(0))?)
+            }
+        };
+        let pages = index.write(most(1)).await.unwrap();
+        index.write(most(pages + 10)).await.unwrap();
+        let insert = |number: usize| {
+            index.write(move |connection| {
+                let subject = "x".repeat(if number.is_multiple_of(3) {
+                    60_000
+                } else {
+                    100
+                });
+                connection.execute(
+                    "INSERT INTO events (at, kind, subject) VALUES (?1, 'test', ?2)",
+                    rusqlite::params![number as i64, subject],
+                )?;
+                Ok(number as i64)
+            })
+        };
+        let answers = futures_util::future::join_all((0..90).map(insert)).await;
+        let told: Vec<i64> = answers.iter().flatten().copied().collect();
+        assert!(!told.is_empty());
+        let mut refused = answers.iter().filter_map(|answer| answer.as_ref().err());
+        assert!(refused.any(IndexError::is_full), "{answers:?}");
+        index.write(most(1_000_000)).await.unwrap();
+        insert(100).await.unwrap();
+        let there: Vec<i64> = index
+            .read(|connection| {
+                let mut query = connection.prepare("SELECT at FROM events ORDER BY at")?;
+                let rows = query.query_map([], |row| row.get(0))?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+            .unwrap();
+        assert_eq!(there, [told, vec![100]].concat());
     }
 
     #[tokio::test]

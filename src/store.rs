@@ -165,18 +165,44 @@ impl LocalStore {
     /// # Errors
     /// When the disk refuses.
     pub fn write_ledger(&self, id: ClipId, entry: &[u8]) -> io::Result<()> {
-        let target = self.ledger.join(format!("{id}.json"));
-        let staged = self.ledger.join(format!(".{id}.tmp"));
+        self.stage_ledger(id, entry)?.sync_all()?;
+        self.place_ledger(id)?;
+        sync_dir(&self.ledger)
+    }
+
+    /// The same without waiting for the disk, for many at once: [`LocalStore::sync_ledger`] follows. After a power cut before that, an
+    /// entry may still say what it said before.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn note_ledger(&self, id: ClipId, entry: &[u8]) -> io::Result<()> {
+        let staged = self.stage_ledger(id, entry)?;
+        drop(staged);
+        self.place_ledger(id)
+    }
+
+    /// Waits until the disk has all entries.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn sync_ledger(&self) -> io::Result<()> {
+        sync_dir(&self.ledger)
+    }
+
+    fn stage_ledger(&self, id: ClipId, entry: &[u8]) -> io::Result<File> {
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o640)
-            .open(&staged)?;
+            .open(self.ledger.join(format!(".{id}.tmp")))?;
         file.write_all(entry)?;
-        file.sync_all()?;
-        fs::rename(&staged, &target)?;
-        sync_dir(&self.ledger)
+        Ok(file)
+    }
+
+    fn place_ledger(&self, id: ClipId) -> io::Result<()> {
+        let staged = self.ledger.join(format!(".{id}.tmp"));
+        fs::rename(staged, self.ledger.join(format!("{id}.json")))
     }
 
     /// Removes a clip's published files; missing is fine. Its ledger entry stays.

@@ -205,12 +205,9 @@ impl Index {
         limit: usize,
     ) -> Result<Vec<Candidate>, IndexError> {
         self.read(move |connection| {
-            let mut query = connection.prepare_cached(
-                "SELECT id, title, bytes, expires_at FROM clips
-                 WHERE state = 'ready' AND pinned = 0 AND expires_at <= ?1 AND (expires_at, id) > (?2, ?3)
-                 ORDER BY expires_at, id LIMIT ?4",
-            )?;
-            let (at, id) = after.map_or((i64::MIN, String::new()), |(at, id)| (at.0, id.to_string()));
+            let mut query = connection.prepare_cached(DUE)?;
+            let (at, id) =
+                after.map_or((i64::MIN, String::new()), |(at, id)| (at.0, id.to_string()));
             candidates(&mut query, params![now.0, at, id, limit])
         })
         .await
@@ -229,7 +226,7 @@ impl Index {
         self.write(move |connection| {
             let mut update = connection.prepare_cached(&format!(
                 "UPDATE clips SET state = 'expired' WHERE id IN
-                    (SELECT id FROM clips WHERE state = 'ready' AND pinned = 0 AND expires_at <= ?1
+                    (SELECT id FROM clips INDEXED BY clips_expiring WHERE state = 'ready' AND pinned = 0 AND expires_at <= ?1
                      ORDER BY expires_at, id LIMIT ?2)
                  RETURNING {COLUMNS}, bytes"
             ))?;
@@ -266,10 +263,7 @@ impl Index {
     /// When the index cannot be read.
     pub async fn least_worth(&self, limit: usize) -> Result<Vec<Candidate>, IndexError> {
         self.read(move |connection| {
-            let mut query = connection.prepare_cached(
-                "SELECT id, title, bytes, expires_at FROM clips WHERE state = 'ready' AND pinned = 0
-                 ORDER BY worth LIMIT ?1",
-            )?;
+            let mut query = connection.prepare_cached(LEAST_WORTH)?;
             candidates(&mut query, params![limit])
         })
         .await
@@ -285,9 +279,7 @@ impl Index {
         limit: usize,
     ) -> Result<Vec<Candidate>, IndexError> {
         self.read(move |connection| {
-            let mut query = connection.prepare_cached(
-                "SELECT id, title, bytes, expires_at FROM clips WHERE state = 'ready' AND id > ?1 ORDER BY id LIMIT ?2",
-            )?;
+            let mut query = connection.prepare_cached(READY)?;
             let after = after.map(|id| id.to_string()).unwrap_or_default();
             candidates(&mut query, params![after, limit])
         })
@@ -375,8 +367,7 @@ impl Index {
     /// When the index cannot be read.
     pub async fn past_clips(&self, horizon: Timestamp) -> Result<u64, IndexError> {
         self.read(move |connection| {
-            let mut query =
-                connection.prepare_cached(&format!("SELECT count(*) FROM clips {PAST}"))?;
+            let mut query = connection.prepare_cached(&format!("SELECT count(*) {PAST}"))?;
             Ok(query.query_row([horizon.0], |row| row.get(0))?)
         })
         .await
@@ -394,7 +385,7 @@ impl Index {
     ) -> Result<Vec<ClipId>, IndexError> {
         self.write(move |connection| {
             let mut delete = connection.prepare_cached(&format!(
-                "DELETE FROM clips WHERE id IN (SELECT id FROM clips {PAST} LIMIT ?2) RETURNING id"
+                "DELETE FROM clips WHERE id IN (SELECT id {PAST} LIMIT ?2) RETURNING id"
             ))?;
             let ids = delete.query_map(params![horizon.0, limit], |row| row.get::<_, String>(0))?;
             let ids: Vec<String> = ids.collect::<Result<_, _>>()?;
@@ -470,7 +461,15 @@ impl Index {
     }
 }
 
-const PAST: &str = "WHERE state IN ('expired', 'failed', 'cancelled') AND coalesce(expires_at, finished_at, created_at) < ?1";
+// Without statistics SQLite takes any index with an equality for better than one that has the order.
+const DUE: &str = "SELECT id, title, bytes, expires_at FROM clips INDEXED BY clips_expiring
+     WHERE state = 'ready' AND pinned = 0 AND expires_at <= ?1 AND (expires_at, id) > (?2, ?3) ORDER BY expires_at, id LIMIT ?4";
+const LEAST_WORTH: &str = "SELECT id, title, bytes, expires_at FROM clips INDEXED BY clips_by_worth
+     WHERE state = 'ready' AND pinned = 0 ORDER BY worth LIMIT ?1";
+const READY: &str = "SELECT id, title, bytes, expires_at FROM clips INDEXED BY clips_by_state
+     WHERE state = 'ready' AND id > ?1 ORDER BY id LIMIT ?2";
+const PAST: &str = "FROM clips INDEXED BY clips_past
+     WHERE state IN ('expired', 'failed', 'cancelled') AND coalesce(expires_at, finished_at, created_at) < ?1";
 
 fn candidates(
     query: &mut rusqlite::CachedStatement<'_>,
@@ -579,4 +578,105 @@ fn changed(
     };
     let seq = events::append(connection, now, &entry)?;
     Ok(Changed::Done(clip, seq))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index() -> (tempfile::TempDir, Index) {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::open(&dir.path().join("index.db"), 2).unwrap();
+        (dir, index)
+    }
+
+    /// The choice among a million clips, and the sums, have to come from an index and a row.
+    #[tokio::test]
+    async fn nothing_that_is_asked_often_is_looked_for_row_by_row() {
+        let (_dir, index) = index();
+        let past = format!("SELECT count(*) {PAST}");
+        for (query, wanted) in [
+            (LEAST_WORTH, "clips_by_worth"),
+            (DUE, "clips_expiring"),
+            (READY, "clips_by_state"),
+            (past.as_str(), "clips_past"),
+            (crate::index::trash::PAGE, "trash_by_time"),
+        ] {
+            let explained = format!("EXPLAIN QUERY PLAN {query}");
+            let plan: Vec<String> = index
+                .read(move |connection| {
+                    let mut plan = connection.prepare(&explained)?;
+                    let rows = plan.query_map(
+                        rusqlite::params_from_iter(vec![1; plan.parameter_count()]),
+                        |row| row.get("detail"),
+                    )?;
+                    Ok(rows.collect::<Result<_, _>>()?)
+                })
+                .await
+                .unwrap();
+            let plan = plan.join("; ");
+            assert!(plan.contains(wanted), "{query}: {plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{query}: {plan}");
+        }
+    }
+
+    async fn sums(index: &Index) -> (u64, u64, u64, u64) {
+        let amounts = index.amounts(Timestamp(0)).await.unwrap();
+        (
+            amounts.clips,
+            amounts.pinned,
+            amounts.uploads,
+            amounts.trash,
+        )
+    }
+
+    #[tokio::test]
+    async fn the_sums_follow_whatever_happens_and_can_be_counted_anew() {
+        let (_dir, index) = index();
+        let steps: [(&str, (u64, u64, u64, u64)); 10] = [
+            (
+                "INSERT INTO clips (id, state, title, recipe, visitor, estimate, created_at, queued_at)
+                 VALUES ('a', 'storing', '', '', '', 0, 0, 0)",
+                (0, 0, 0, 0),
+            ),
+            (
+                "UPDATE clips SET state = 'ready', outcome = '', file_name = '', expires_at = 9, bytes = 70",
+                (70, 0, 0, 0),
+            ),
+            ("UPDATE clips SET pinned = 1", (70, 70, 0, 0)),
+            ("UPDATE clips SET bytes = 50", (50, 50, 0, 0)),
+            ("UPDATE clips SET state = 'expired'", (0, 0, 0, 0)),
+            ("UPDATE clips SET state = 'ready'", (50, 50, 0, 0)),
+            (
+                "INSERT INTO uploads (id, visitor, length, metadata, created_at, used_at) VALUES ('u', '', 90, '', 0, 0)",
+                (50, 50, 0, 0),
+            ),
+            ("UPDATE uploads SET received = 30", (50, 50, 30, 0)),
+            (
+                "INSERT INTO trash (id, title, why, bytes, trashed_at) VALUES ('t', '', 'expired', 8, 0)",
+                (50, 50, 30, 8),
+            ),
+            ("DELETE FROM clips; DELETE FROM uploads; DELETE FROM trash", (0, 0, 0, 0)),
+        ];
+        for (step, expected) in steps {
+            index
+                .write(move |connection| Ok(connection.execute_batch(step)?))
+                .await
+                .unwrap();
+            assert_eq!(sums(&index).await, expected, "{step}");
+        }
+        index
+            .write(|connection| {
+                Ok(connection.execute_batch(
+                    "INSERT INTO clips (id, state, title, recipe, visitor, estimate, created_at, queued_at, outcome, file_name,
+                         expires_at, finished_at)
+                     VALUES ('b', 'ready', '', '', '', 0, 0, 0, '{\"size\":40}', '', 9, 5000000)",
+                )?)
+            })
+            .await
+            .unwrap();
+        assert_eq!(sums(&index).await, (0, 0, 0, 0));
+        index.recount().await.unwrap();
+        assert_eq!(sums(&index).await, (40, 0, 0, 0));
+    }
 }

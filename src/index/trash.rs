@@ -55,6 +55,9 @@ pub enum Removed {
     Unknown,
 }
 
+pub(super) const PAGE: &str = "SELECT id, title, why, bytes, trashed_at FROM trash
+     WHERE trashed_at <= ?1 AND (trashed_at, id) > (?2, ?3) ORDER BY trashed_at, id LIMIT ?4";
+
 /// Everything of a clip's row that makes it what it is.
 const KEPT: [&str; 21] = [
     "title",
@@ -138,17 +141,27 @@ impl Index {
         limit: usize,
     ) -> Result<Vec<Trashed>, IndexError> {
         self.read(move |connection| {
-            let mut query = connection.prepare_cached(
-                "SELECT id, title, why, bytes, trashed_at FROM trash WHERE trashed_at <= ?1 AND (trashed_at, id) > (?2, ?3)
-                 ORDER BY trashed_at, id LIMIT ?4",
-            )?;
-            let (at, id) = after.map_or((i64::MIN, String::new()), |(at, id)| (at.0, id.to_string()));
+            let mut query = connection.prepare_cached(PAGE)?;
+            let (at, id) =
+                after.map_or((i64::MIN, String::new()), |(at, id)| (at.0, id.to_string()));
             let rows = query.query_map(params![horizon.0, at, id, limit], |row| {
-                Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                    row.get(4)?,
+                ))
             })?;
             rows.map(|row| {
                 let (id, title, why, bytes, at) = row?;
-                Ok(Trashed { id: parse_id(&id)?, title, why, bytes, trashed_at: Timestamp(at) })
+                Ok(Trashed {
+                    id: parse_id(&id)?,
+                    title,
+                    why,
+                    bytes,
+                    trashed_at: Timestamp(at),
+                })
             })
             .collect()
         })

@@ -65,21 +65,30 @@ fn removal(id: ClipId, title: String, bytes: u64, at: Timestamp) -> Removal {
 }
 
 async fn put_away(app: &App, batch: &[Ended], fate: Fate) {
+    let entries: Vec<(ClipId, Vec<u8>)> = batch
+        .iter()
+        .map(|ended| (ended.clip.id, ledger_entry(&ended.clip)))
+        .collect();
+    let store = app.store.clone();
+    // Files first: on a full disk the ledger needs the room that they give. An entry that was not written says that the clip is ready
+    // until a moment that is over.
+    let done = blocking(move || {
+        for (id, entry) in &entries {
+            let put = match fate {
+                Fate::Trash => store.put_aside(*id),
+                Fate::Gone => store.remove_files(*id),
+            };
+            if let Err(error) = put.and_then(|()| store.note_ledger(*id, entry)) {
+                tracing::error!(clip = %id, error = %chain(&error), "files of an expired clip stay");
+            }
+        }
+        store.sync_ledger()
+    });
+    if let Err(error) = done.await {
+        tracing::error!(error = %chain(&error), "the ledger could not be synced");
+    }
     for ended in batch {
         let id = ended.clip.id;
-        let (store, entry) = (app.store.clone(), ledger_entry(&ended.clip));
-        // Files first: on a full disk the ledger needs the room that they give. A ledger that was not written says that the clip is
-        // ready until a moment that is over.
-        let done = blocking(move || {
-            match fate {
-                Fate::Trash => store.put_aside(id)?,
-                Fate::Gone => store.remove_files(id)?,
-            }
-            store.write_ledger(id, &entry)
-        });
-        if let Err(error) = done.await {
-            tracing::error!(clip = %id, error = %chain(&error), "files of an expired clip stay");
-        }
         app.bus.tell(id, News::State(ended.seq));
         metrics::counter!("meme_maker_clips_expired_total").increment(1);
         tracing::debug!(clip = %id, bytes = ended.bytes, "clip expired");

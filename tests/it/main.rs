@@ -17,6 +17,7 @@ mod events;
 mod exact;
 mod files;
 mod house;
+mod keeping;
 mod limits;
 mod media_corpus;
 mod nginx;

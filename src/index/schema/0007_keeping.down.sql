@@ -1,3 +1,4 @@
+DROP TABLE reserve;
 DROP TRIGGER tally_trash_out;
 DROP TRIGGER tally_trash_in;
 DROP TRIGGER tally_upload;

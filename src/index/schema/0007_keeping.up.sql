@@ -66,3 +66,6 @@ END;
 CREATE TRIGGER tally_trash_out AFTER DELETE ON trash BEGIN
     UPDATE tallies SET trash = trash - OLD.bytes;
 END;
+
+-- Always empty: what was in it has left free pages in the file, which a full disk cannot refuse.
+CREATE TABLE reserve (bytes BLOB NOT NULL) STRICT;
