@@ -5,7 +5,7 @@ use crate::app::{App, What};
 use crate::bytes::Bytes;
 use crate::clip::Failure;
 use crate::index::events::Kind;
-use crate::index::keeping::{Candidate, Ending};
+use crate::index::going::{Candidate, Ending};
 use crate::library::{LibraryError, blocking, ledger_entry};
 use crate::retention::{self, Removal, Report, What as Thing};
 use crate::room::{self, FILES, Marks, Standing};

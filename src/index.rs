@@ -4,6 +4,7 @@
 pub mod clips;
 pub mod costs;
 pub mod events;
+pub mod going;
 pub mod keeping;
 pub mod queue;
 pub mod records;
@@ -438,7 +439,7 @@ fn write_in_groups(connection: &Connection, inbox: &mpsc::Receiver<Message>, dis
             reply(failed.as_ref());
         }
         groups += 1;
-        if idle && groups % Disk::EVERY == 0 && !disk.is_tight() {
+        if idle && groups.is_multiple_of(Disk::EVERY) && !disk.is_tight() {
             // What cannot be kept in reserve now is tried again later; the group before is safe.
             let _ = keep_reserve(connection);
         }

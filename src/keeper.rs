@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{App, Shared};
 use crate::config::Keeper;
 use crate::eviction;
-use crate::index::keeping::LastRun;
+use crate::index::going::LastRun;
 use crate::library::LibraryError;
 use crate::retention::{self, Extent, Manner, Report};
 use crate::room;

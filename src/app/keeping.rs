@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::index::keeping::LastRun;
+use crate::index::going::LastRun;
 
 /// Handles of the keeper.
 #[derive(Default)]

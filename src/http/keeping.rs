@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::clip_json::ClipJson;
 use super::error::{Failed, For, ProblemBody};
 use super::{AppData, clips};
-use crate::index::keeping::LastRun;
+use crate::index::going::LastRun;
 use crate::index::trash::Trashed;
 use crate::keeper::{self, Line, Task};
 use crate::library::LibraryError;

@@ -2,7 +2,7 @@
 
 use super::{Manner, PAUSE, Removal, Report, What, clips};
 use crate::app::App;
-use crate::index::keeping::Records;
+use crate::index::going::Records;
 use crate::index::trash::Trashed;
 use crate::library::{LibraryError, blocking};
 use crate::trash;

@@ -3,7 +3,7 @@
 use super::{Manner, PAUSE, Removal, Report, What};
 use crate::app::{App, What as News};
 use crate::clip::ClipId;
-use crate::index::keeping::{Ended, Records};
+use crate::index::going::{Ended, Records};
 use crate::index::trash::Fate;
 use crate::library::{LibraryError, blocking, ledger_entry};
 use crate::timestamp::Timestamp;
@@ -11,7 +11,7 @@ use crate::trash;
 use crate::worker::chain;
 
 /// So many go in one transaction.
-const BATCH: usize = 100;
+const BATCH: usize = 50;
 /// Records are smaller.
 const RECORDS: usize = 500;
 
@@ -23,7 +23,7 @@ pub(super) async fn due(
     report: &mut Report,
 ) -> Result<(), LibraryError> {
     let now = app.now();
-    let mut after = None;
+    let (mut after, mut expired) = (None, 0);
     loop {
         match manner {
             Manner::Preview => {
@@ -40,8 +40,13 @@ pub(super) async fn due(
                 let fate = trash::fate(app).await;
                 let batch = app.index.expire_some(now, BATCH, fate).await?;
                 if batch.is_empty() {
+                    if expired > 0 {
+                        let store = app.store.clone();
+                        blocking(move || store.sync_ledger()).await?;
+                    }
                     return Ok(());
                 }
+                expired += batch.len();
                 put_away(app, &batch, fate).await;
                 for ended in batch {
                     let clip = ended.clip;
@@ -82,10 +87,10 @@ async fn put_away(app: &App, batch: &[Ended], fate: Fate) {
                 tracing::error!(clip = %id, error = %chain(&error), "files of an expired clip stay");
             }
         }
-        store.sync_ledger()
+        Ok(())
     });
     if let Err(error) = done.await {
-        tracing::error!(error = %chain(&error), "the ledger could not be synced");
+        tracing::error!(error = %chain(&error), "files of expired clips stay");
     }
     for ended in batch {
         let id = ended.clip.id;

@@ -7,7 +7,7 @@ use super::{Manner, PAUSE, Removal, Report, What};
 use crate::app::{App, What as News};
 use crate::clip::{ClipId, Failure, State};
 use crate::index::events::Kind;
-use crate::index::keeping::Ending;
+use crate::index::going::Ending;
 use crate::library::{LibraryError, blocking, ledger_entry};
 use crate::trash::turn_of;
 

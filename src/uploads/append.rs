@@ -81,6 +81,9 @@ pub async fn begin(
     // Room was kept for a while after the last byte; later it has to be asked for again.
     if upload.used_at.plus_millis(UPLOAD_PROMISE) <= app.now() && !upload.is_complete() {
         room::make_sure_of_room(app, upload.missing(), 0).await?;
+    } else if app.ballast.owed() > 0 {
+        // What the ballast gave up is for cleaning up, not for those who were promised room before the disk was full.
+        room::make_sure_of_room(app, upload.missing(), upload.missing()).await?;
     }
     let offset = upload.received;
     let writing = blocking(move || {
