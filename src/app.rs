@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod desk;
+pub mod keeping;
 pub mod rates;
 pub mod uses;
 pub mod watch;
@@ -27,6 +28,7 @@ use crate::secret::Secret;
 use crate::source::page::Version;
 use crate::source::upload::UploadStore;
 use crate::store::LocalStore;
+use crate::store::ballast::Ballast;
 use crate::store::previews::Previews;
 use crate::timestamp::Timestamp;
 
@@ -63,6 +65,9 @@ pub struct App {
     pub uses: uses::Uses,
     /// Verdicts, and what is to be told of them.
     pub watch: watch::Watch,
+    /// Given up when the disk is full.
+    pub ballast: Arc<Ballast>,
+    pub keeping: keeping::Keeping,
 }
 
 /// A program and what it said when it was asked for its version.

@@ -1,5 +1,8 @@
 //! The clip: a recipe with an id, a state and, once ready, a result. Pure: no clock, no randomness, no I/O.
 
+pub mod change;
+pub mod worth;
+
 use std::fmt;
 use std::str::FromStr;
 

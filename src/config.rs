@@ -315,6 +315,13 @@ impl Settings {
                 "choose less than monitor.high_percent",
             );
         }
+        if self.retention.pinned_percent > 100 {
+            return wrong(
+                "retention.pinned_percent",
+                &self.retention.pinned_percent,
+                "choose 0 to 100",
+            );
+        }
         let webhook = &monitor.webhook_url;
         let usable = url::Url::parse(webhook)
             .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
@@ -514,6 +521,10 @@ mod tests {
             ("[engine]\nreadable = [\"lib\"]", "engine.readable"),
             ("[monitor]\nhigh_percent = 0", "monitor.high_percent"),
             ("[monitor]\nlow_percent = 95", "monitor.low_percent"),
+            (
+                "[retention]\npinned_percent = 101",
+                "retention.pinned_percent",
+            ),
             ("[monitor]\nwebhook_url = \"hook\"", "monitor.webhook_url"),
         ] {
             let error = load(toml, &[], Flags::default()).unwrap_err().to_string();

@@ -9,6 +9,7 @@ pub mod events;
 pub mod feed;
 pub mod files;
 pub mod health;
+pub mod keeping;
 pub mod openapi;
 pub mod pages;
 pub mod ratelimit;
@@ -98,6 +99,9 @@ pub const ROUTES: &[Entry] = &[
     api(Anyone, "GET", "/api/clips/{id}", || {
         web::get().to(clips::show)
     }),
+    api(Holder, "PATCH", "/api/clips/{id}", || {
+        web::patch().to(clips::change)
+    }),
     api(Holder, "DELETE", "/api/clips/{id}", || {
         web::delete().to(clips::remove)
     }),
@@ -164,6 +168,21 @@ pub const ROUTES: &[Entry] = &[
     api(Anyone, "GET", "/api/openapi.json", || {
         web::get().to(openapi::document)
     }),
+    api(With(Scope::OpsRead), "GET", "/api/admin/cleanup", || {
+        web::get().to(keeping::preview)
+    }),
+    api(With(Scope::OpsRun), "POST", "/api/admin/cleanup", || {
+        web::post().to(keeping::run)
+    }),
+    api(With(Scope::ClipManage), "GET", "/api/admin/trash", || {
+        web::get().to(keeping::trash)
+    }),
+    api(
+        With(Scope::ClipManage),
+        "POST",
+        "/api/admin/trash/{id}/restore",
+        || web::post().to(keeping::restore),
+    ),
     api(Local(Scope::OpsRead), "GET", "/metrics", || {
         web::get().to(health::metrics)
     }),

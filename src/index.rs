@@ -4,24 +4,34 @@
 pub mod clips;
 pub mod costs;
 pub mod events;
+pub mod going;
+pub mod keeping;
 pub mod listing;
 pub mod queue;
 pub mod records;
 pub mod schema;
 pub mod sources;
 pub mod tokens;
+pub mod trash;
 pub mod uploads;
 pub mod watch;
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use rusqlite::functions::FunctionFlags;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations, SchemaVersion};
 use tokio::sync::{Semaphore, oneshot, watch as channel};
+
+pub use writer::Commits;
+use writer::{
+    Disk, Failed, Message, Op, Relief, Telling, keep_reserve, last_entry, within_savepoint,
+    write_in_groups,
+};
 
 /// Handle to the index; cheap to clone.
 #[derive(Clone)]
@@ -33,14 +43,7 @@ pub struct Index {
     /// The number of the trail's last entry that is committed.
     news: channel::Receiver<i64>,
     commits: Arc<Mutex<Commits>>,
-}
-
-/// What commits took since somebody asked.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Commits {
-    pub count: u32,
-    pub total: Duration,
-    pub longest: Duration,
+    relief: Arc<OnceLock<Relief>>,
 }
 
 /// Bytes of the database's files.
@@ -70,31 +73,40 @@ pub enum IndexError {
     File(std::path::PathBuf, #[source] std::io::Error),
     #[error("something stored in the index cannot be understood: {0}")]
     Corrupt(String),
-    #[error("the index could not be written: {0}")]
-    NotWritten(String),
+    #[error("the disk is too full for the index: {0}")]
+    Full(String),
+    #[error("the index did not take it: {0}")]
+    Uncommitted(String),
     #[error("the index is closed")]
     Closed,
 }
 
-/// What a write does inside the group's transaction; the reply runs after the commit, with its error if it failed.
-/// Without a transaction nothing is done.
-type Op = Box<dyn FnOnce(Option<&Connection>) -> Reply + Send>;
-type Reply = Box<dyn FnOnce(Option<String>)>;
+impl IndexError {
+    /// Whether the disk has no room for it.
+    pub fn is_full(&self) -> bool {
+        match self {
+            IndexError::Full(_) => true,
+            IndexError::Sqlite(error) => is_full(error),
+            IndexError::Migration(_)
+            | IndexError::Newer { .. }
+            | IndexError::NoSuchSchema { .. }
+            | IndexError::InUse
+            | IndexError::File(..)
+            | IndexError::Corrupt(_)
+            | IndexError::Uncommitted(_)
+            | IndexError::Closed => false,
+        }
+    }
+}
 
-/// What the writer is told.
-enum Message {
-    Do(Op),
-    /// Finish what was asked before, then end.
-    Stop,
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
 }
 
 struct Readers {
     free: Mutex<Vec<Connection>>,
     permits: Semaphore,
 }
-
-/// More operations than this wait for the next commit.
-const GROUP: usize = 128;
 
 const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("index/schema/0001_clips.up.sql"))
@@ -109,6 +121,8 @@ const MIGRATIONS: &[M<'static>] = &[
         .down(include_str!("index/schema/0005_sources.down.sql")),
     M::up(include_str!("index/schema/0006_tokens.up.sql"))
         .down(include_str!("index/schema/0006_tokens.down.sql")),
+    M::up(include_str!("index/schema/0007_keeping.up.sql"))
+        .down(include_str!("index/schema/0007_keeping.down.sql")),
     M::up(include_str!("index/schema/0008_watch.up.sql"))
         .down(include_str!("index/schema/0008_watch.down.sql")),
     M::up(include_str!("index/schema/0010_search.up.sql"))
@@ -124,6 +138,9 @@ impl Index {
         create_private(path)?;
         let mut connection = connect(path, OpenFlags::default())?;
         migrate(&mut connection, path)?;
+        if let Err(error) = keep_reserve(&connection) {
+            tracing::warn!(error = %error, "the index has no reserve for a full disk");
+        }
         let free = (0..readers.max(1))
             .map(|_| {
                 connect(
@@ -139,9 +156,14 @@ impl Index {
             news: tell,
             commits: Arc::clone(&commits),
         };
+        let relief = Arc::new(OnceLock::new());
+        let disk = Disk {
+            dir: path.parent().unwrap_or(Path::new(".")).to_owned(),
+            relief: Arc::clone(&relief),
+        };
         let thread = std::thread::Builder::new()
             .name("index-writer".to_owned())
-            .spawn(move || write_in_groups(&connection, &inbox, &told))
+            .spawn(move || write_in_groups(&connection, &inbox, &disk, &told))
             .map_err(|error| IndexError::File(path.to_owned(), error))?;
         Ok(Index {
             writer,
@@ -153,7 +175,15 @@ impl Index {
             path: path.to_owned(),
             news,
             commits,
+            relief,
         })
+    }
+
+    /// Who is called before a write when the disk has next to no room left. It is called on the writer's thread, and again as long as
+    /// that is so.
+    pub fn relieved_by(&self, relief: impl Fn() + Send + Sync + 'static) {
+        // The first one stays: nothing asks twice.
+        let _ = self.relief.set(Box::new(relief));
     }
 
     /// Hears of every commit that made the trail longer, whoever wrote it in this process: the number of its last entry.
@@ -189,10 +219,12 @@ impl Index {
         let (answer, answered) = oneshot::channel();
         let op: Op = Box::new(move |connection| {
             let result = connection.map(|connection| within_savepoint(connection, op));
-            Box::new(move |failed_commit| {
-                let result = match (failed_commit, result) {
-                    (Some(error), _) => Err(IndexError::NotWritten(error)),
-                    (None, Some(result)) => result,
+            Box::new(move |failed: Option<&Failed>| {
+                let result = match (result, failed) {
+                    (Some(result), None) => result,
+                    // Its own words, where it has any.
+                    (Some(Err(error)), Some(_)) => Err(error),
+                    (_, Some(failed)) => Err(failed.error()),
                     (None, None) => Err(IndexError::Closed),
                 };
                 // The caller may have gone; then nobody waits for the answer.
@@ -308,91 +340,6 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
     Ok(())
 }
 
-/// Whom the writer tells what.
-struct Telling {
-    news: channel::Sender<i64>,
-    commits: Arc<Mutex<Commits>>,
-}
-
-impl Telling {
-    fn committed(&self, connection: &Connection, took: Duration) {
-        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
-        commits.count += 1;
-        commits.total += took;
-        commits.longest = commits.longest.max(took);
-        drop(commits);
-        metrics::histogram!("meme_maker_index_commit_seconds").record(took.as_secs_f64());
-        // Who could not be told now hears of it with the next commit.
-        if let Ok(last) = last_entry(connection) {
-            self.news.send_if_modified(|told| {
-                let newer = last > *told;
-                *told = last.max(*told);
-                newer
-            });
-        }
-    }
-}
-
-/// The highest number that an entry of the trail ever had.
-fn last_entry(connection: &Connection) -> Result<i64, rusqlite::Error> {
-    let mut query =
-        connection.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'events'")?;
-    let last = query.query_row([], |row| row.get(0)).optional()?;
-    Ok(last.unwrap_or(0))
-}
-
-fn write_in_groups(connection: &Connection, inbox: &mpsc::Receiver<Message>, told: &Telling) {
-    let mut stopping = false;
-    while let (false, Ok(Message::Do(first))) = (stopping, inbox.recv()) {
-        let begun = connection
-            .execute_batch("BEGIN IMMEDIATE")
-            .err()
-            .map(|error| error.to_string());
-        // What is done outside of a transaction would stay, although it is told that it did not.
-        let within = begun.is_none().then_some(connection);
-        let mut replies = vec![first(within)];
-        while replies.len() < GROUP {
-            match inbox.try_recv() {
-                Ok(Message::Do(op)) => replies.push(op(within)),
-                Ok(Message::Stop) => {
-                    stopping = true;
-                    break;
-                }
-                Err(_) => break,
-            }
-        }
-        let committing = Instant::now();
-        let failed = begun.or_else(|| {
-            connection.execute_batch("COMMIT").err().map(|error| {
-                tracing::error!(error = %error, "the index could not commit");
-                if !connection.is_autocommit() {
-                    let _ = connection.execute_batch("ROLLBACK");
-                }
-                error.to_string()
-            })
-        });
-        if failed.is_none() {
-            told.committed(connection, committing.elapsed());
-        }
-        for reply in replies {
-            reply(failed.clone());
-        }
-    }
-}
-
-fn within_savepoint<T>(
-    connection: &Connection,
-    op: impl FnOnce(&Connection) -> Result<T, IndexError>,
-) -> Result<T, IndexError> {
-    connection.execute_batch("SAVEPOINT op")?;
-    let result = op(connection);
-    if result.is_err() {
-        connection.execute_batch("ROLLBACK TO op")?;
-    }
-    connection.execute_batch("RELEASE op")?;
-    result
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -479,7 +426,7 @@ mod tests {
             connection.execute("INSERT INTO samples VALUES ('lost', 1, 1, 'B')", [])?;
             Ok(())
         });
-        assert!(matches!(written.await, Err(IndexError::NotWritten(_))));
+        assert!(matches!(written.await, Err(IndexError::Uncommitted(_))));
         drop(other);
         let count = index.read(|connection| {
             Ok(
@@ -490,6 +437,51 @@ mod tests {
         });
         assert_eq!(count.await.unwrap(), 0);
         index.write(|_| Ok(())).await.unwrap();
+    }
+
+    /// A database that may not grow answers as a full disk does.
+    #[tokio::test]
+    async fn what_is_answered_on_a_full_disk_is_true_and_the_next_write_works() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::open(&dir.path().join("index.db"), 1).unwrap();
+        let most = |pages: i64| {
+            move |connection: &Connection| {
+                let set = format!("PRAGMA max_page_count = {pages}");
+                Ok(connection.query_row(&set, [], |row| row.get::<_, i64>(0))?)
+            }
+        };
+        let pages = index.write(most(1)).await.unwrap();
+        index.write(most(pages + 10)).await.unwrap();
+        let insert = |number: usize| {
+            index.write(move |connection| {
+                let subject = "x".repeat(if number.is_multiple_of(3) {
+                    60_000
+                } else {
+                    100
+                });
+                connection.execute(
+                    "INSERT INTO events (at, kind, subject) VALUES (?1, 'test', ?2)",
+                    rusqlite::params![number as i64, subject],
+                )?;
+                Ok(number as i64)
+            })
+        };
+        let answers = futures_util::future::join_all((0..90).map(insert)).await;
+        let told: Vec<i64> = answers.iter().flatten().copied().collect();
+        assert!(!told.is_empty());
+        let mut refused = answers.iter().filter_map(|answer| answer.as_ref().err());
+        assert!(refused.any(IndexError::is_full), "{answers:?}");
+        index.write(most(1_000_000)).await.unwrap();
+        insert(100).await.unwrap();
+        let there: Vec<i64> = index
+            .read(|connection| {
+                let mut query = connection.prepare("SELECT at FROM events ORDER BY at")?;
+                let rows = query.query_map([], |row| row.get(0))?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+            .unwrap();
+        assert_eq!(there, [told, vec![100]].concat());
     }
 
     #[tokio::test]

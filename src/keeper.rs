@@ -2,16 +2,108 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
+use croner::Cron;
+use croner::errors::CronError;
+use croner::parser::{CronParser, Seconds};
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
+use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Shared};
-use crate::index::records::Horizons;
-use crate::library::{self, LibraryError};
-use crate::sources;
-use crate::uploads;
+use crate::config::Keeper;
+use crate::eviction;
+use crate::index::going::LastRun;
+use crate::library::LibraryError;
+use crate::retention::{self, Extent, Manner, Report};
+use crate::room;
+use crate::timestamp::Timestamp;
 use crate::worker::chain;
+
+/// What is in the cron table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// What has its time: clips, uploads, sources, trash.
+    Expiry,
+    /// That, orphans and old records.
+    Sweep,
+    /// Making room.
+    Evict,
+}
+
+impl Task {
+    pub const ALL: [Task; 3] = [Task::Expiry, Task::Sweep, Task::Evict];
+
+    /// Its word in the trail.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Task::Expiry => "expiry",
+            Task::Sweep => "sweep",
+            Task::Evict => "evict",
+        }
+    }
+
+    /// When it runs.
+    pub fn expression(self, keeper: &Keeper) -> &str {
+        match self {
+            Task::Expiry => &keeper.expiry,
+            Task::Sweep => &keeper.sweep,
+            Task::Evict => &keeper.evict,
+        }
+    }
+
+    /// The first moment after `from` at which it runs; none when there is none.
+    pub fn next(self, keeper: &Keeper, from: Timestamp) -> Option<Timestamp> {
+        let cron = parsed(self.expression(keeper)).ok()?;
+        let from = DateTime::<Utc>::from_timestamp_millis(from.0)?;
+        let next = cron.find_next_occurrence(&from, false).ok()?;
+        // Expressions name seconds; what is less of the moment asked about is carried along.
+        Some(Timestamp(next.timestamp() * 1000))
+    }
+}
+
+/// As the scheduler reads it.
+fn parsed(expression: &str) -> Result<Cron, CronError> {
+    CronParser::builder()
+        .seconds(Seconds::Required)
+        .dom_and_dow(true)
+        .build()
+        .parse(expression)
+}
+
+/// A line of the cron table.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub task: Task,
+    pub expression: String,
+    pub running: bool,
+    pub last: Option<LastRun>,
+    pub next: Option<Timestamp>,
+}
+
+/// The cron table as it stands.
+///
+/// # Errors
+/// When the index cannot be read.
+pub async fn table(app: &App) -> Result<Vec<Line>, LibraryError> {
+    let keeper = &app.settings.keeper;
+    let mut lines = Vec::new();
+    for task in Task::ALL {
+        let (running, last) = app.keeping.standing(task.name());
+        lines.push(Line {
+            task,
+            expression: task.expression(keeper).to_owned(),
+            running,
+            last: match last {
+                Some(last) => Some(last),
+                None => app.index.last_run(task.name()).await?,
+            },
+            next: task.next(keeper, app.now()),
+        });
+    }
+    Ok(lines)
+}
 
 /// Starts the cron table; stopped by `shutdown` on what is returned.
 ///
@@ -19,17 +111,18 @@ use crate::worker::chain;
 /// When an expression cannot be read.
 pub async fn start(app: Shared) -> Result<JobScheduler, JobSchedulerError> {
     let scheduler = JobScheduler::new().await?;
-    let table = [
-        (app.settings.keeper.expiry.clone(), Task::Expiry),
-        (app.settings.keeper.sweep.clone(), Task::Sweep),
-    ];
-    for (expression, task) in table {
+    for task in Task::ALL {
+        let expression = task.expression(&app.settings.keeper).to_owned();
         let app = Shared::clone(&app);
         let job = Job::new_async(
             expression.as_str(),
             move |_, _| -> Pin<Box<dyn Future<Output = ()> + Send>> {
                 let app = Shared::clone(&app);
-                Box::pin(async move { run(&app, task).await })
+                Box::pin(async move {
+                    if run(&app, task).await.is_none() {
+                        tracing::debug!(task = task.name(), "it runs already");
+                    }
+                })
             },
         )?;
         scheduler.add(job).await?;
@@ -38,96 +131,109 @@ pub async fn start(app: Shared) -> Result<JobScheduler, JobSchedulerError> {
     Ok(scheduler)
 }
 
-/// What is in the cron table.
-#[derive(Clone, Copy, Debug)]
-pub enum Task {
-    /// Clips and uploads whose time has come.
-    Expiry,
-    /// Expiry, orphans and old records.
-    Sweep,
-}
-
-impl Task {
-    const fn name(self) -> &'static str {
-        match self {
-            Task::Expiry => "expiry",
-            Task::Sweep => "sweep",
+/// Makes room whenever something could not be written for want of it, until `stop`; and the ballast, first of all.
+pub async fn relieve(app: &App, stop: &CancellationToken) {
+    /// A full disk rings with every request.
+    const PAUSE: Duration = Duration::from_secs(5);
+    if let Err(error) = room::restore_ballast(app).await {
+        tracing::warn!(error = %chain(&error), "the ballast could not be made");
+    }
+    loop {
+        tokio::select! {
+            () = app.keeping.pressed.notified() => {}
+            () = stop.cancelled() => return,
+        }
+        run(app, Task::Evict).await;
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = stop.cancelled() => return,
         }
     }
 }
 
-/// Runs one task and records it.
-pub async fn run(app: &App, task: Task) {
-    let began = Instant::now();
-    let result = match task {
-        Task::Expiry => expiry(app).await,
-        Task::Sweep => sweep(app).await,
+/// Runs one task, when it is its turn, and records it; `None` when it is running already.
+pub async fn run(app: &App, task: Task) -> Option<Report> {
+    let running = app.keeping.begin(task.name())?;
+    // The two that go through the same things take turns; making room waits for nobody.
+    let _turn = match task {
+        Task::Expiry | Task::Sweep => Some(app.keeping.turn.lock().await),
+        Task::Evict => None,
+    };
+    let (at, began) = (app.now(), Instant::now());
+    let report = match task {
+        Task::Expiry => retention::tidy(app, Extent::Due, Manner::Remove).await,
+        Task::Sweep => retention::tidy(app, Extent::All, Manner::Remove).await,
+        Task::Evict => make_room(app).await,
     };
     let ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
-    match result {
-        // A run every five minutes that found nothing is not worth a line in the trail.
-        Ok(tidied) if tidied == Tidied::default() && matches!(task, Task::Expiry) => {}
-        Ok(tidied) => {
-            tracing::info!(task = task.name(), ms, ?tidied, "keeper ran");
-            let data = serde_json::json!({
-                "expired": tidied.expired, "orphans": tidied.orphans, "history": tidied.history, "records": tidied.records,
-                "uploads": tidied.uploads, "sources": tidied.sources,
-            });
-            if let Err(error) = app
-                .index
-                .record_keeper_run(app.now(), task.name(), data, ms)
-                .await
-            {
-                tracing::error!(error = %chain(&error), "the keeper's run could not be recorded");
-            }
-        }
-        Err(error) => {
-            tracing::error!(task = task.name(), ms, error = %chain(&error), "keeper failed")
+    let last = LastRun {
+        at,
+        ms,
+        result: report.figures(),
+        error: report.failure(),
+    };
+    running.note(last.clone());
+    // A run every few minutes that found nothing is not worth a line in the trail.
+    if !report.is_empty() || task == Task::Sweep {
+        tracing::info!(
+            task = task.name(),
+            ms,
+            went = report.sentence(),
+            bytes = report.bytes,
+            failed = report.errors.len(),
+            "keeper ran"
+        );
+        let recorded = app
+            .index
+            .record_keeper_run(at, task.name(), last.result, ms, last.error);
+        if let Err(error) = recorded.await {
+            tracing::error!(error = %chain(&error), "the keeper's run could not be recorded");
         }
     }
+    Some(report)
 }
 
-/// How many of each went.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Tidied {
-    pub expired: usize,
-    pub uploads: usize,
-    pub orphans: usize,
-    pub history: usize,
-    pub records: usize,
-    pub sources: usize,
+/// Room where it has run short, in the order in which things are missed least; then the ballast again, where there is room for it.
+async fn make_room(app: &App) -> Report {
+    let mut report = Report::default();
+    if let Err(error) = eviction::run(app, &mut report).await {
+        report.fail("eviction", &error);
+    }
+    if let Err(error) = room::restore_ballast(app).await {
+        report.fail("ballast", &error);
+    }
+    report
 }
 
-/// All are tried, so that what cannot go does not keep the others.
-async fn expiry(app: &App) -> Result<Tidied, LibraryError> {
-    let clips = library::expire(app).await;
-    let uploads = uploads::expire(app).await;
-    let sources = sources::forget(app).await;
-    Ok(Tidied {
-        expired: clips?.len(),
-        uploads: uploads?.len(),
-        sources: sources?,
-        ..Tidied::default()
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Expiry, orphans and old records, once.
-///
-/// # Errors
-/// When index or disk refuse.
-pub async fn sweep(app: &App) -> Result<Tidied, LibraryError> {
-    let now = app.now();
-    let retention = &app.settings.retention;
-    let horizons = Horizons {
-        events: now.minus_days(retention.events_days),
-        health_checks: now.minus_days(retention.health_checks_days),
-        samples: now.minus_days(retention.samples_days),
-        idempotency: now.plus_millis(-i64::from(app.settings.limits.idempotency_hours) * 3_600_000),
-    };
-    Ok(Tidied {
-        orphans: library::remove_orphans(app).await?.len(),
-        history: library::forget_history(app, now.minus_days(retention.history_days)).await?,
-        records: app.index.forget(horizons).await?,
-        ..expiry(app).await?
-    })
+    #[test]
+    fn the_next_run_is_the_next_moment_that_the_expression_names() {
+        let keeper = Keeper {
+            sweep: "0 0 2 * * *".to_owned(),
+            expiry: "0 */5 * * * *".to_owned(),
+            evict: "not cron".to_owned(),
+        };
+        let at = |text: &str| {
+            let moment = DateTime::parse_from_rfc3339(text).unwrap();
+            Timestamp(moment.timestamp_millis())
+        };
+        let now = at("2027-01-31T23:57:30.250Z");
+        assert_eq!(
+            Task::Expiry.next(&keeper, now),
+            Some(at("2027-02-01T00:00:00Z"))
+        );
+        assert_eq!(
+            Task::Sweep.next(&keeper, now),
+            Some(at("2027-02-01T02:00:00Z"))
+        );
+        assert_eq!(Task::Evict.next(&keeper, now), None);
+        let then = at("2027-02-01T00:00:00Z");
+        assert_eq!(
+            Task::Expiry.next(&keeper, then),
+            Some(at("2027-02-01T00:05:00Z"))
+        );
+    }
 }

@@ -30,11 +30,15 @@ pub mod cut;
 
 // -- third floor: use cases
 pub mod access;
+pub mod eviction;
 pub mod keeper;
 pub mod library;
 pub mod monitor;
+pub mod retention;
+pub mod room;
 pub mod sources;
 pub mod trail;
+pub mod trash;
 pub mod uploads;
 pub mod worker;
 

@@ -1,22 +1,25 @@
-//! What people do with clips: submit, look up, cancel, retry, remove; and what keeps index and store in step.
-
-use std::time::Duration;
+//! What people do with clips: submit, look up, change, cancel, retry, remove; and what keeps index and store in step after a start.
 
 use crate::access::{self, Allowance, Asker, Caller};
 use crate::app::rates::{Asked, Standing, TooOften};
 use crate::app::{App, What};
 use crate::bytes::Bytes;
+use crate::clip::change::Change;
 use crate::clip::{Clip, ClipId, Failure, State};
 use crate::index::IndexError;
 use crate::index::clips::Place;
+use crate::index::keeping::{Bounds, Changed};
 use crate::index::listing::Filter;
 use crate::index::queue::{Retried, Submission, Submitted};
+use crate::index::trash::{Fate, Removed};
 use crate::recipe::{Recipe, Source, name_of};
+use crate::room::{self, NoRoom};
 use crate::source::gate::Refusal;
-use crate::sources;
-use crate::timestamp::Timestamp;
+use crate::store::disk;
 use crate::token::Scope;
+use crate::trash::{self, turn_of};
 use crate::upload::Upload;
+use crate::worker::chain;
 
 /// A clip with what only the running service knows of it.
 #[derive(Clone, Debug)]
@@ -32,14 +35,8 @@ pub struct View {
 pub enum LibraryError {
     #[error("{0}")]
     Refused(#[from] Refusal),
-    #[error(
-        "the disk is too full: this may need {needed}, {available} are free and {floor} of them stay free"
-    )]
-    DiskLow {
-        needed: Bytes,
-        available: Bytes,
-        floor: Bytes,
-    },
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     #[error("{waiting} clips are waiting already")]
     QueueFull { waiting: u64, retry_after: u64 },
     #[error(transparent)]
@@ -60,10 +57,44 @@ pub enum LibraryError {
     TokenWrong,
     #[error("a clip that is {0} cannot be {1}")]
     State(&'static str, &'static str),
+    #[error("{pinned} are pinned already, and {most} is the most")]
+    PinsFull { pinned: Bytes, most: Bytes },
+    #[error("a clip cannot have expired before now")]
+    ExpiryPast,
+    #[error("this token keeps a clip {0} days at most")]
+    ExpiryFar(u32),
+    #[error("this is being done already")]
+    Running,
     #[error(transparent)]
     Index(#[from] IndexError),
     #[error("a file could not be read or written")]
     Io(#[from] std::io::Error),
+}
+
+impl LibraryError {
+    /// Whether the disk has no room for it.
+    pub fn is_full(&self) -> bool {
+        match self {
+            LibraryError::Index(error) => error.is_full(),
+            LibraryError::Io(error) => disk::is_full(error),
+            LibraryError::Refused(_)
+            | LibraryError::NoRoom(_)
+            | LibraryError::QueueFull { .. }
+            | LibraryError::KeyReused
+            | LibraryError::UploadGone
+            | LibraryError::UploadIncomplete { .. }
+            | LibraryError::NotFound
+            | LibraryError::TokenMissing
+            | LibraryError::TokenWrong
+            | LibraryError::State(..)
+            | LibraryError::TooOften(_)
+            | LibraryError::TooManyAtOnce { .. }
+            | LibraryError::PinsFull { .. }
+            | LibraryError::ExpiryPast
+            | LibraryError::ExpiryFar(_)
+            | LibraryError::Running => false,
+        }
+    }
 }
 
 /// A request to make a clip.
@@ -115,8 +146,8 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
     let estimate = app
         .costs()
         .guess(recipe.mode, length, recipe.segments.len());
-    let room = make_sure_of_room(app, estimate.bytes, 0).await;
-    if let Err(LibraryError::DiskLow { .. }) = &room {
+    let room = room::make_sure_of_room(app, estimate.bytes, 0).await;
+    if let Err(LibraryError::NoRoom(_)) = &room {
         metrics::counter!("meme_maker_refusals_total", "code" => "disk_low").increment(1);
     }
     room?;
@@ -197,51 +228,6 @@ async fn title(
     Ok(seen.unwrap_or_else(named))
 }
 
-/// Room for the rest of an upload is kept so long after its last byte, in milliseconds: who promises gigabytes and sends none must not
-/// keep others out for a day.
-pub const UPLOAD_PROMISE: i64 = 3_600_000;
-
-/// Refuses what does not fit beside everything that is promised already; `own` of the promised bytes are the asker's.
-///
-/// # Errors
-/// `DiskLow` with the figures.
-pub async fn make_sure_of_room(app: &App, needed: u64, own: u64) -> Result<(), LibraryError> {
-    let available = app.reading().disk_available;
-    make_sure_of_room_in(app, available, needed, own).await
-}
-
-/// The same, when somebody knows better than the last reading how much is free.
-///
-/// # Errors
-/// `DiskLow` with the figures.
-pub async fn make_sure_of_room_in(
-    app: &App,
-    available: u64,
-    needed: u64,
-    own: u64,
-) -> Result<(), LibraryError> {
-    let floor = app.settings.monitor.floor;
-    let horizon = app.now().plus_millis(-UPLOAD_PROMISE);
-    let to_come = app.index.bytes_to_come(horizon).await?;
-    let reserved = app.index.load().await?.reserved.saturating_add(to_come);
-    let mut available = available.saturating_sub(reserved.saturating_sub(own));
-    let wanted = floor.0.saturating_add(needed);
-    if available < wanted {
-        // What can be made again goes before anybody is turned away.
-        let freed = sources::make_room(app, wanted - available).await?;
-        app.freed(freed);
-        available = available.saturating_add(freed);
-    }
-    if available >= wanted {
-        return Ok(());
-    }
-    Err(LibraryError::DiskLow {
-        needed: Bytes(needed),
-        available: Bytes(available),
-        floor,
-    })
-}
-
 /// A clip as it stands.
 ///
 /// # Errors
@@ -289,6 +275,15 @@ fn standing(app: &App, clip: Clip, place: Option<Place>) -> View {
     }
 }
 
+/// By what right somebody changes a clip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// By the clip's own token.
+    Own,
+    /// By a token with the scope to manage all clips.
+    Manager,
+}
+
 /// Lets the holder of the clip's token through, and who may manage all clips.
 ///
 /// # Errors
@@ -298,14 +293,14 @@ pub async fn authorize(
     id: ClipId,
     caller: Option<&Caller>,
     token: Option<&str>,
-) -> Result<(), LibraryError> {
+) -> Result<Right, LibraryError> {
     app.index.clip(id).await?.ok_or(LibraryError::NotFound)?;
     if caller.is_some_and(|caller| caller.may(Scope::ClipManage)) {
-        return Ok(());
+        return Ok(Right::Manager);
     }
     let token = token.ok_or(LibraryError::TokenMissing)?;
     if app.secret.opens(id, token) {
-        Ok(())
+        Ok(Right::Own)
     } else {
         Err(LibraryError::TokenWrong)
     }
@@ -354,143 +349,131 @@ pub async fn retry(app: &App, id: ClipId, allowance: Allowance) -> Result<View, 
     Ok(view)
 }
 
-/// Removes a clip and its files for good, whatever its state.
+/// Changes what may be changed about a clip that is there: answered once index and ledger both say so.
+///
+/// # Errors
+/// When the right does not reach so far, or the clip is not ready.
+pub async fn change(
+    app: &App,
+    id: ClipId,
+    change: Change,
+    right: Right,
+) -> Result<View, LibraryError> {
+    // One after the other, so that the ledger ends with what the index ends with.
+    let _turn = app.desk.turn(&turn_of(id)).await;
+    let now = app.now();
+    let retention = &app.settings.retention;
+    if let Some(at) = change.expires_at {
+        let latest = now.plus_hours(retention.max_days.saturating_mul(24));
+        if at <= now {
+            return Err(LibraryError::ExpiryPast);
+        }
+        if right == Right::Own && at > latest {
+            return Err(LibraryError::ExpiryFar(retention.max_days));
+        }
+    }
+    let most = app.settings.storage.max_bytes.0 / 100;
+    let most = most.saturating_mul(u64::from(retention.pinned_percent));
+    let bounds = Bounds {
+        pinned: (right == Right::Own).then_some(most),
+        anew: now.plus_hours(retention.hours),
+    };
+    match app.index.change(now, id, change, bounds).await? {
+        Changed::Done(clip, seq) => {
+            // Those that wait or run write theirs when they are ready.
+            if clip.state.is_settled() {
+                record(app, &clip).await?;
+            }
+            app.bus.tell(id, What::State(seq));
+            view(app, id).await
+        }
+        Changed::State(state) => Err(LibraryError::State(
+            state.as_str(),
+            "pinned or given another end",
+        )),
+        Changed::PinsFull(pinned) => Err(LibraryError::PinsFull {
+            pinned: Bytes(pinned),
+            most: Bytes(most),
+        }),
+        Changed::Unknown => Err(LibraryError::NotFound),
+    }
+}
+
+/// Writes a clip's entry in the ledger; on a full disk once more, when the ballast has made room.
+///
+/// # Errors
+/// When the disk refuses.
+pub async fn record(app: &App, clip: &Clip) -> Result<(), LibraryError> {
+    let id = clip.id;
+    let write = || {
+        let (store, entry) = (app.store.clone(), ledger_entry(clip));
+        blocking(move || store.write_ledger(id, &entry))
+    };
+    match write().await {
+        Err(error) if disk::is_full(&error) => {
+            room::press(app).await;
+            Ok(write().await?)
+        }
+        written => Ok(written?),
+    }
+}
+
+/// What people look at is counted; what cannot be counted is shown all the same.
+pub async fn viewed(app: &App, id: ClipId) {
+    tell_uncounted(app, app.index.count_view(app.now(), id).await);
+}
+
+/// The same for downloads.
+pub async fn downloaded(app: &App, id: ClipId) {
+    tell_uncounted(app, app.index.count_download(app.now(), id).await);
+}
+
+fn tell_uncounted(app: &App, counted: Result<(), IndexError>) {
+    if let Err(error) = counted
+        && app.keeping.tells()
+    {
+        tracing::warn!(error = %chain(&error), "views and downloads cannot be counted");
+    }
+}
+
+/// Removes a clip, whatever its state: from now on there is none. Its files go to the trash as long as there is room.
 ///
 /// # Errors
 /// When there is none, or the disk refuses; then it is gone from the index all the same and the next sweep takes the files.
 pub async fn remove(app: &App, id: ClipId) -> Result<(), LibraryError> {
-    if !app.index.remove(app.now(), id).await? {
+    let _turn = app.desk.turn(&turn_of(id)).await;
+    let fate = trash::fate(app).await;
+    let removed = match app.index.remove(app.now(), id, fate).await {
+        Err(error) if error.is_full() => {
+            // On a full disk the index cannot even forget. The bytes go first, which makes room for that.
+            tracing::warn!(clip = %id, error = %chain(&error), "the index could not forget a clip; its files go first");
+            room::press(app).await;
+            let store = app.store.clone();
+            blocking(move || store.remove_files(id)).await?;
+            app.index.remove(app.now(), id, Fate::Gone).await?
+        }
+        removed => removed?,
+    };
+    if removed == Removed::Unknown {
         return Err(LibraryError::NotFound);
     }
     app.jobs.stop(id);
     app.bus.tell(id, What::Removed);
     let store = app.store.clone();
     blocking(move || {
-        store.remove_files(id)?;
+        match removed {
+            Removed::Trashed => store.put_aside(id)?,
+            Removed::Gone | Removed::Unknown => store.remove_files(id)?,
+        }
+        if removed == Removed::Gone {
+            // What an earlier expiry has put aside.
+            store.empty(id)?;
+        }
         store.remove_ledger(id)
     })
     .await?;
     tracing::info!(clip = %id, "clip removed");
     Ok(())
-}
-
-/// What an expiry run removes or would remove, and why.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Removal {
-    pub clip: Option<ClipId>,
-    pub title: String,
-    pub bytes: u64,
-    pub reason: String,
-}
-
-/// Clips whose time has come.
-///
-/// # Errors
-/// When the index cannot be read.
-pub async fn due(app: &App) -> Result<Vec<Removal>, LibraryError> {
-    let clips = app.index.expiring(app.now()).await?;
-    let store = app.store.clone();
-    let removal = move |clip: Clip| Removal {
-        bytes: store.size(clip.id),
-        reason: match clip.expires_at {
-            Some(at) => format!("expired at {at}"),
-            None => "expired".to_owned(),
-        },
-        clip: Some(clip.id),
-        title: clip.title,
-    };
-    Ok(blocking(move || Ok(clips.into_iter().map(removal).collect())).await?)
-}
-
-/// Expires clips whose time has come: first in the index, so that nobody is served half a removal, then on the disk.
-///
-/// # Errors
-/// When index or disk refuse.
-pub async fn expire(app: &App) -> Result<Vec<Removal>, LibraryError> {
-    let mut done = Vec::new();
-    for removal in due(app).await? {
-        let Some(id) = removal.clip else { continue };
-        let Some(seq) = app.index.expire(app.now(), id).await? else {
-            continue;
-        };
-        let entry = app
-            .index
-            .clip(id)
-            .await?
-            .map(|(clip, _)| ledger_entry(&clip));
-        let store = app.store.clone();
-        blocking(move || {
-            if let Some(entry) = entry {
-                store.write_ledger(id, &entry)?;
-            }
-            store.remove_files(id)
-        })
-        .await?;
-        app.bus.tell(id, What::State(seq));
-        metrics::counter!("meme_maker_clips_expired_total").increment(1);
-        tracing::info!(clip = %id, bytes = removal.bytes, "clip expired");
-        done.push(removal);
-    }
-    Ok(done)
-}
-
-/// Files that no ready clip owns. A folder is young while its clip may still be on the way into the index.
-///
-/// # Errors
-/// When index or disk cannot be read.
-pub async fn orphans(app: &App) -> Result<Vec<Removal>, LibraryError> {
-    const YOUNG: Duration = Duration::from_secs(3600);
-    let store = app.store.clone();
-    let folders = blocking(move || store.published()).await?;
-    let old: Vec<ClipId> = folders
-        .into_iter()
-        .filter(|(_, changed)| changed.elapsed().is_ok_and(|age| age > YOUNG))
-        .map(|(id, _)| id)
-        .collect();
-    let states = app.index.states(old).await?;
-    let store = app.store.clone();
-    let removals = states.into_iter().filter_map(move |(id, state)| {
-        let reason = match state {
-            Some(State::Ready | State::Storing) => return None,
-            Some(state) => format!("files of a clip that is {}", state.as_str()),
-            None => "files of no known clip".to_owned(),
-        };
-        Some(Removal {
-            bytes: store.size(id),
-            clip: Some(id),
-            title: String::new(),
-            reason,
-        })
-    });
-    Ok(removals.collect())
-}
-
-/// Removes files that no ready clip owns.
-///
-/// # Errors
-/// When index or disk refuse.
-pub async fn remove_orphans(app: &App) -> Result<Vec<Removal>, LibraryError> {
-    let orphans = orphans(app).await?;
-    let store = app.store.clone();
-    let ids: Vec<ClipId> = orphans.iter().filter_map(|removal| removal.clip).collect();
-    blocking(move || ids.into_iter().try_for_each(|id| store.remove_files(id))).await?;
-    Ok(orphans)
-}
-
-/// Forgets clips that have been expired, failed or cancelled for long.
-///
-/// # Errors
-/// When index or disk refuse.
-pub async fn forget_history(app: &App, horizon: Timestamp) -> Result<usize, LibraryError> {
-    let old = app.index.history_before(horizon).await?;
-    for id in &old {
-        match remove(app, *id).await {
-            // Somebody else removed it first.
-            Err(LibraryError::NotFound) | Ok(()) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(old.len())
 }
 
 /// After a start, before anything is served: half-done work goes, interrupted clips are queued again once.
@@ -523,6 +506,7 @@ pub fn ledger_entry(clip: &Clip) -> Vec<u8> {
         "finished_at": clip.finished_at,
         "expires_at": clip.expires_at,
         "pinned": clip.pinned,
+        "error": clip.failure,
     })
     .to_string()
     .into_bytes()

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::clock::Clock;
 use crate::app::desk::{Desk, Lane};
+use crate::app::keeping::Keeping;
 use crate::app::rates::Rates;
 use crate::app::uses::Uses;
 use crate::app::watch::Watch;
@@ -29,6 +30,7 @@ use crate::index::{Index, IndexError};
 use crate::source::gate::{Gate, Policy, PolicyError};
 use crate::source::upload::UploadStore;
 use crate::store::LocalStore;
+use crate::store::ballast::Ballast;
 use crate::store::previews::Previews;
 use crate::{http, keeper, library, monitor, sources, trail, uploads, worker};
 
@@ -49,7 +51,7 @@ pub enum StartError {
     Bind(std::net::SocketAddr, #[source] std::io::Error),
     #[error("the figures cannot be collected")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
-    #[error("keeper.sweep or keeper.expiry is not a cron expression with seconds")]
+    #[error("keeper.sweep, keeper.expiry or keeper.evict is not a cron expression with seconds")]
     Cron(#[from] tokio_cron_scheduler::JobSchedulerError),
     #[error(transparent)]
     Library(#[from] library::LibraryError),
@@ -98,6 +100,15 @@ pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
     let costs = Costs::learned(&index.costs().await?);
     let clock = Clock::default();
     let rates = Rates::new(&settings.limits, &clock);
+    let ballast = Arc::new(Ballast::new(&data, settings.storage.ballast_bytes.0));
+    let keeping = Keeping::default();
+    let (given, pressed) = (Arc::clone(&ballast), Arc::clone(&keeping.pressed));
+    index.relieved_by(move || {
+        if given.give_up().is_ok_and(|bytes| bytes > 0) {
+            tracing::warn!("the disk is full: the ballast is given up");
+        }
+        pressed.notify_one();
+    });
     Ok(Arc::new(App {
         costs: Mutex::new(Arc::new(costs)),
         index,
@@ -120,6 +131,8 @@ pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
         rates,
         uses: Uses::default(),
         watch: Watch::default(),
+        ballast,
+        keeping,
     }))
 }
 
@@ -200,6 +213,10 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
         let (app, stop) = (Shared::clone(&app), stop.clone());
         tokio::spawn(async move { trail::run(&app, refused, &stop).await })
     });
+    let relief = {
+        let (app, stop) = (Shared::clone(&app), stop.clone());
+        tokio::spawn(async move { keeper::relieve(&app, &stop).await })
+    };
     let mut scheduler = keeper::start(Shared::clone(&app)).await?;
     tracing::info!(%address, "listening");
     pulse::notify(sd_notify::NotifyState::Ready);
@@ -227,7 +244,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     let _ = closing.await;
     app.errands.finish().await;
     let _ = scheduler.shutdown().await;
-    for task in [watcher, poster, teller, upkeep, pulse] {
+    for task in [watcher, relief, poster, teller, upkeep, pulse] {
         let _ = task.await;
     }
     if let Some(writer) = writer {

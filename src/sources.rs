@@ -21,7 +21,7 @@ use crate::recipe::{Inquiry, Mode, Segment, Source, name_of};
 use crate::sighting::{Seen, SourceId};
 use crate::source::SourceError;
 use crate::source::relay::RelayError;
-use crate::store::previews::Part;
+use crate::store::previews::{Part, Surplus};
 use crate::uploads;
 
 /// Why it was not done.
@@ -271,19 +271,20 @@ async fn find(app: &App, id: SourceId, part: Part) -> Option<Vec<PathBuf>> {
     found.await.ok().flatten()
 }
 
-/// Drops previews for so many bytes more on the disk; returns how many that gave.
+/// Drops previews for so many bytes more on the disk; returns what went.
 ///
 /// # Errors
 /// When the disk refuses.
-pub async fn make_room(app: &App, missing: u64) -> Result<u64, LibraryError> {
+pub async fn make_room(app: &App, missing: u64) -> Result<Vec<Surplus>, LibraryError> {
     let previews = app.previews.clone();
     let gone = blocking(move || {
         let all = previews.bytes()?;
-        previews.shrink(all.saturating_sub(missing))
+        previews.shrink_by_part(all.saturating_sub(missing))
     });
     let gone = gone.await?;
-    if gone > 0 {
-        tracing::info!(bytes = gone, "previews dropped for want of room");
+    if !gone.is_empty() {
+        let bytes: u64 = gone.iter().map(|part| part.bytes).sum();
+        tracing::info!(bytes, "previews dropped for want of room");
     }
     Ok(gone)
 }
@@ -304,7 +305,7 @@ pub async fn reconcile(app: &App) -> Result<(), LibraryError> {
 /// When index or disk refuse.
 pub async fn forget(app: &App) -> Result<usize, LibraryError> {
     let gone = app.index.forget_sources(app.now()).await?;
-    let known = app.index.source_ids().await?;
+    let known = app.index.source_ids(app.now()).await?;
     let (previews, most) = (app.previews.clone(), app.settings.storage.preview_bytes.0);
     blocking(move || {
         previews.retain(&known)?;

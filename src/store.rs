@@ -1,13 +1,17 @@
 //! Published bytes on the local disk: the publish protocol, and the only folder that anything is served from. It knows nothing of
 //! the index; what is in its folders is for the caller to know.
 
+pub mod ballast;
+pub mod disk;
 pub mod name;
 pub mod previews;
+pub mod trash;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
@@ -24,6 +28,7 @@ pub struct LocalStore {
     incoming: PathBuf,
     ledger: PathBuf,
     work: PathBuf,
+    trash: PathBuf,
 }
 
 /// What is published in one go.
@@ -43,15 +48,22 @@ impl LocalStore {
     pub fn open(storage: &Path, data: &Path) -> io::Result<LocalStore> {
         let storage = absolute(storage)?;
         let data = absolute(data)?;
-        let store = LocalStore {
+        let mut store = LocalStore {
             clips: storage.join("clips"),
             incoming: storage.join(".incoming"),
             ledger: data.join("ledger").join("clips"),
             work: data.join("work"),
+            trash: data.join("trash"),
         };
         for dir in [&store.clips, &store.ledger, &store.work] {
             make_dir(dir)?;
         }
+        // What is put aside must not have to be copied.
+        let device = |path: &Path| rustix::fs::stat(path).map(|stat| stat.st_dev);
+        if device(&store.clips)? != device(&data)? {
+            store.trash = storage.join(".trash");
+        }
+        make_dir(&store.trash)?;
         Ok(store)
     }
 
@@ -66,12 +78,13 @@ impl LocalStore {
         Ok(dir)
     }
 
-    /// Removes a job's folder; missing is fine.
+    /// Removes a job's folder, and what of it was on its way in; missing is fine.
     ///
     /// # Errors
     /// When something of it stays.
     pub fn remove_work(&self, id: ClipId) -> io::Result<()> {
-        remove_dir(&self.work.join(id.to_string()))
+        remove_dir(&self.work.join(id.to_string()))?;
+        remove_dir(&self.incoming.join(id.to_string()))
     }
 
     /// Removes whatever earlier runs left half-done. Only for the start, when no job runs. Returns how many folders went.
@@ -152,18 +165,44 @@ impl LocalStore {
     /// # Errors
     /// When the disk refuses.
     pub fn write_ledger(&self, id: ClipId, entry: &[u8]) -> io::Result<()> {
-        let target = self.ledger.join(format!("{id}.json"));
-        let staged = self.ledger.join(format!(".{id}.tmp"));
+        self.stage_ledger(id, entry)?.sync_all()?;
+        self.place_ledger(id)?;
+        sync_dir(&self.ledger)
+    }
+
+    /// The same without waiting for the disk, for many at once: [`LocalStore::sync_ledger`] follows. After a power cut before that, an
+    /// entry may still say what it said before.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn note_ledger(&self, id: ClipId, entry: &[u8]) -> io::Result<()> {
+        let staged = self.stage_ledger(id, entry)?;
+        drop(staged);
+        self.place_ledger(id)
+    }
+
+    /// Waits until the disk has all entries.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn sync_ledger(&self) -> io::Result<()> {
+        sync_dir(&self.ledger)
+    }
+
+    fn stage_ledger(&self, id: ClipId, entry: &[u8]) -> io::Result<File> {
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o640)
-            .open(&staged)?;
+            .open(self.ledger.join(format!(".{id}.tmp")))?;
         file.write_all(entry)?;
-        file.sync_all()?;
-        fs::rename(&staged, &target)?;
-        sync_dir(&self.ledger)
+        Ok(file)
+    }
+
+    fn place_ledger(&self, id: ClipId) -> io::Result<()> {
+        let staged = self.ledger.join(format!(".{id}.tmp"));
+        fs::rename(staged, self.ledger.join(format!("{id}.json")))
     }
 
     /// Removes a clip's published files; missing is fine. Its ledger entry stays.
@@ -194,7 +233,7 @@ impl LocalStore {
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn published(&self) -> io::Result<Vec<(ClipId, std::time::SystemTime)>> {
+    pub fn published(&self) -> io::Result<Vec<(ClipId, SystemTime)>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.clips)? {
             let entry = entry?;
@@ -209,16 +248,28 @@ impl LocalStore {
         Ok(found)
     }
 
+    /// The clips among `ids` that have no published folder.
+    pub fn missing(&self, ids: &[ClipId]) -> Vec<ClipId> {
+        let lost = |id: &&ClipId| !self.clip_dir(**id).exists();
+        ids.iter().filter(lost).copied().collect()
+    }
+
+    /// The clips whose published folder has not changed since a moment.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn published_before(&self, moment: SystemTime) -> io::Result<Vec<ClipId>> {
+        folders_before(&self.clips, moment)
+    }
+
     /// The bytes of a clip's published files.
     pub fn size(&self, id: ClipId) -> u64 {
-        let entries = fs::read_dir(self.clip_dir(id))
-            .into_iter()
-            .flatten()
-            .flatten();
-        entries
-            .filter_map(|entry| entry.metadata().ok())
-            .map(|meta| meta.len())
-            .sum()
+        size_of(&self.clip_dir(id))
+    }
+
+    /// The folders whose file systems have to have room: that of what is published, and that of everything else.
+    pub fn roots(&self) -> [&Path; 2] {
+        [&self.clips, &self.work]
     }
 
     /// Whether the folders can be written to: makes, syncs and removes a small file.
@@ -269,6 +320,37 @@ pub fn sha256(path: &Path) -> io::Result<String> {
 /// Readable by the service and its group: nginx is in it.
 fn make_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o750).create(dir)
+}
+
+/// Clips with a folder in `root` that has not changed since a moment. One that goes while this looks is gone.
+fn folders_before(root: &Path, moment: SystemTime) -> io::Result<Vec<ClipId>> {
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let id = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        if let (Some(id), Ok(meta)) = (id, entry.metadata())
+            && meta.modified()? < moment
+        {
+            found.push(id);
+        }
+    }
+    Ok(found)
+}
+
+fn size_of(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|meta| meta.len())
+        .sum()
 }
 
 fn remove_dir(dir: &Path) -> io::Result<()> {

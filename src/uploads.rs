@@ -12,8 +12,11 @@ use crate::app::App;
 use crate::bytes::Bytes;
 use crate::index::IndexError;
 use crate::index::uploads::{Created, NewUpload, Quota, Removed};
-use crate::library::{self, LibraryError, Removal, blocking};
+use crate::library::{LibraryError, blocking};
+use crate::retention::{Removal, What};
+use crate::room;
 use crate::source::upload::{Claimed, UploadStore, Writer, Writing};
+use crate::store::disk;
 use crate::timestamp::Timestamp;
 use crate::upload::{Metadata, Upload, UploadId};
 use crate::worker::chain;
@@ -88,7 +91,7 @@ pub async fn create(app: &App, wish: Wish) -> Result<Upload, UploadsError> {
     if wish.length > limits.upload_bytes.0 {
         return Err(UploadsError::TooLarge(limits.upload_bytes));
     }
-    make_sure_of_room(app, wish.length).await?;
+    room::make_sure_of_room(app, wish.length, 0).await?;
     let id = UploadId(Uuid::new_v4());
     let new = NewUpload {
         id,
@@ -131,18 +134,6 @@ fn finished(upload: &Upload) {
         bytes = upload.length,
         "upload complete"
     );
-}
-
-/// Refuses bytes for which there is no room. The monitor's reading may be half a minute old, in which gigabytes come, and it is of the
-/// store's disk; uploads may lie on another.
-async fn make_sure_of_room(app: &App, needed: u64) -> Result<(), UploadsError> {
-    let root = app.uploads.root().to_owned();
-    let free = blocking(move || {
-        let disk = rustix::fs::statvfs(&root)?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
-    });
-    let available = free.await?.min(app.reading().disk_available);
-    Ok(library::make_sure_of_room_in(app, available, needed, 0).await?)
 }
 
 /// An upload as it stands, once a writer that is ending, or has fallen silent, has made its bytes safe.
@@ -320,13 +311,18 @@ fn horizon(app: &App) -> Timestamp {
 /// When the index cannot be read.
 pub async fn due(app: &App) -> Result<Vec<Removal>, LibraryError> {
     let uploads = app.index.expiring_uploads(horizon(app)).await?;
-    Ok(uploads.iter().map(|upload| removal(app, upload)).collect())
+    let idle = uploads.iter().filter(|upload| {
+        let id = upload.id;
+        !app.desk.reads(id) && app.uploads.writer(id).is_none()
+    });
+    Ok(idle.map(|upload| removal(app, upload)).collect())
 }
 
 fn removal(app: &App, upload: &Upload) -> Removal {
     Removal {
-        clip: None,
-        title: format!("upload {}", upload.id.mark()),
+        what: What::Uploads,
+        id: upload.id.mark().to_owned(),
+        title: String::new(),
         bytes: upload.received,
         reason: format!("expired at {}", expires_at(app, upload)),
     }
@@ -413,10 +409,10 @@ pub async fn reconcile(app: &App) -> Result<(), LibraryError> {
 
 /// A full disk is something that a visitor can be told.
 fn full_or(error: std::io::Error) -> UploadsError {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    match error.kind() {
-        StorageFull | QuotaExceeded => UploadsError::DiskFull,
-        _ => UploadsError::Io(error),
+    if disk::is_full(&error) {
+        UploadsError::DiskFull
+    } else {
+        UploadsError::Io(error)
     }
 }
 

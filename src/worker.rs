@@ -13,8 +13,9 @@ use crate::cut::{CutError, sentence};
 use crate::index::IndexError;
 use crate::library::{self, LibraryError, blocking};
 use crate::media::{Made, MediaError, Planned};
+use crate::room;
 use crate::store::name::FileName;
-use crate::store::{self, Publication};
+use crate::store::{self, Publication, disk};
 
 /// At most this often is progress told.
 const TELL_EVERY: Duration = Duration::from_millis(250);
@@ -70,11 +71,22 @@ impl JobError {
         )
     }
 
+    /// Whether the disk had no room for it.
+    fn is_full(&self) -> bool {
+        match self {
+            JobError::Cut(error) => matches!(error, CutError::Media(MediaError::NoSpace)),
+            JobError::Index(error) => error.is_full(),
+            JobError::Store(error) => disk::is_full(error),
+            JobError::Unwanted => false,
+        }
+    }
+
     fn failure(&self) -> Failure {
-        let full = |error: &std::io::Error| error.kind() == std::io::ErrorKind::StorageFull;
         match self {
             JobError::Cut(error) => error.failure(),
-            JobError::Store(error) if full(error) => CutError::Media(MediaError::NoSpace).failure(),
+            JobError::Store(_) | JobError::Index(_) if self.is_full() => {
+                CutError::Media(MediaError::NoSpace).failure()
+            }
             JobError::Store(_) | JobError::Index(_) | JobError::Unwanted => Failure {
                 code: "storage".to_owned(),
                 detail: sentence(&self.to_string()),
@@ -119,6 +131,9 @@ async fn carry(app: &App, clip: Clip) {
         Err(error) if error.is_stop() => Ok(None),
         Err(error) => {
             let failure = error.failure();
+            if error.is_full() {
+                room::press(app).await;
+            }
             tracing::warn!(clip = %id, ms, code = failure.code, error = %chain(&error), "clip failed");
             metrics::counter!("meme_maker_clips_settled_total", "state" => "failed").increment(1);
             app.index.settle(app.now(), id, Some(failure)).await
@@ -187,8 +202,8 @@ async fn expect(
     // What is still to be written: the clip may lie beside its parts while it is joined.
     let bytes = cut.bytes.saturating_mul(2);
     // A reading that failed is no reason to give up: the disk itself has the last word.
-    if let Err(LibraryError::DiskLow { .. }) =
-        library::make_sure_of_room(app, bytes, clip.estimate.bytes).await
+    if let Err(LibraryError::NoRoom(_)) =
+        room::make_sure_of_room(app, bytes, clip.estimate.bytes).await
     {
         return Err(CutError::Media(MediaError::NoSpace).into());
     }
@@ -268,8 +283,9 @@ async fn publish(app: &App, clip: &Clip, made: &Made, bytes_fetched: u64) -> Res
         expires_at: Some(expires_at),
         ..clip.clone()
     });
-    let (store, file, poster, named) = (
+    let (store, ballast, file, poster, named) = (
         app.store.clone(),
+        std::sync::Arc::clone(&app.ballast),
         made.path.clone(),
         made.poster.clone(),
         name.clone(),
@@ -281,18 +297,38 @@ async fn publish(app: &App, clip: &Clip, made: &Made, bytes_fetched: u64) -> Res
             clip: &file,
             poster: poster.as_deref().map(Path::new),
         })?;
-        store.write_ledger(id, &entry)
+        match store.write_ledger(id, &entry) {
+            // All the work is done; a few hundred bytes are not to be the end of it.
+            Err(error) if disk::is_full(&error) && ballast.give_up()? > 0 => {
+                store.write_ledger(id, &entry)?;
+            }
+            written => written?,
+        }
+        Ok(store.size(id))
     });
     let committed = match published.await {
-        Ok(()) => app
+        Ok(bytes) => app
             .index
-            .ready(now, id, outcome, name.as_str().to_owned(), expires_at)
+            .ready(
+                now,
+                id,
+                outcome,
+                name.as_str().to_owned(),
+                bytes,
+                expires_at,
+            )
             .await
             .map_err(JobError::from),
         Err(error) => Err(error.into()),
     };
     match committed {
-        Ok(Some((clip, seq))) => {
+        Ok(Some((ready, seq))) => {
+            if ready.title != clip.title
+                && let Err(error) = library::record(app, &ready).await
+            {
+                tracing::warn!(clip = %id, error = %chain(&error), "the ledger has the title of before");
+            }
+            let clip = ready;
             let size = clip.outcome.as_ref().map_or(0, |outcome| outcome.size);
             tracing::info!(clip = %id, method = made.method.as_str(), bytes = size, frames = made.checked.frames, "clip ready");
             Ok(seq)

@@ -2,10 +2,9 @@
 
 use super::{Exit, Place, Trouble, block_on, print};
 use crate::bytes::Bytes;
-use crate::keeper;
-use crate::library::{self, LibraryError, Removal};
-use crate::serve::{self, StartError};
-use crate::uploads;
+use crate::keeper::{self, Task};
+use crate::retention::{self, Extent, Manner, Removal, Report, What};
+use crate::serve;
 
 /// Flags of `cleanup`.
 #[derive(Debug, clap::Args)]
@@ -13,6 +12,9 @@ pub(super) struct Cleanup {
     /// Only say what would be removed and why
     #[arg(long)]
     dry_run: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     place: Place,
 }
@@ -21,45 +23,69 @@ pub(super) fn run(cleanup: Cleanup) -> Result<Exit, Trouble> {
     let settings = cleanup.place.settings()?;
     block_on(async {
         let app = serve::open(settings).await?;
-        let found = async {
-            let mut found = library::due(&app).await?;
-            found.extend(library::orphans(&app).await?);
-            Ok::<_, LibraryError>((found, uploads::due(&app).await?))
-        };
-        let (found, expired) = found.await.map_err(StartError::from)?;
-        let verb = if cleanup.dry_run {
-            "would remove"
+        let report = if cleanup.dry_run {
+            retention::tidy(&app, Extent::All, Manner::Preview).await
         } else {
-            "removing"
+            // Nothing else runs in this process.
+            keeper::run(&app, Task::Sweep).await.unwrap_or_default()
         };
-        for removal in found.iter().chain(&expired) {
-            print(&line(verb, removal));
-        }
-        let all = found.iter().chain(&expired);
-        let bytes = Bytes(all.map(|removal| removal.bytes).sum());
-        let mut counts = counted(found.len(), "clip");
-        if !expired.is_empty() {
-            counts = format!("{counts} and {}", counted(expired.len(), "upload"));
-        }
-        print(&format!("{counts}, {bytes}."));
-        if !cleanup.dry_run {
-            keeper::sweep(&app).await.map_err(StartError::from)?;
-        }
         app.tools.gate.close().await;
         app.index.close();
-        Ok::<_, Trouble>(Exit::Done)
+        if cleanup.json {
+            print(&serde_json::to_string_pretty(&report).unwrap_or_default());
+        } else {
+            tell(
+                &report,
+                if cleanup.dry_run {
+                    "would remove"
+                } else {
+                    "removed"
+                },
+            );
+        }
+        match report.failure() {
+            None => Ok::<_, Trouble>(Exit::Done),
+            Some(failure) => Err(Trouble {
+                exit: Exit::Failed,
+                code: "cleanup".to_owned(),
+                sentence: failure,
+                hint: "The other parts are done; look at the log above.".to_owned(),
+            }),
+        }
     })?
 }
 
-fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+fn tell(report: &Report, verb: &str) {
+    for removal in &report.removals {
+        print(&line(verb, removal));
+    }
+    if report.more > 0 {
+        print(&format!("{verb} {} more", report.more));
+    }
+    print(&format!("{}, {}.", report.sentence(), Bytes(report.bytes)));
 }
 
 fn line(verb: &str, removal: &Removal) -> String {
-    let id = removal.clip.map(|id| format!("{id} ")).unwrap_or_default();
+    let kind = match removal.what {
+        What::Clips | What::LostClips | What::Orphans => String::new(),
+        What::Uploads
+        | What::Sources
+        | What::Previews
+        | What::Trash
+        | What::Work
+        | What::History
+        | What::Events
+        | What::HealthChecks
+        | What::Samples
+        | What::IdempotencyKeys => format!("{} ", removal.what.words().0),
+    };
+    let title = match removal.title.as_str() {
+        "" => String::new(),
+        title => format!(" {title}"),
+    };
     format!(
-        "{verb} {id}{} ({}): {}",
-        removal.title,
+        "{verb} {kind}{}{title} ({}): {}",
+        removal.id,
         Bytes(removal.bytes),
         removal.reason
     )

@@ -65,7 +65,8 @@ fn trouble(error: IndexError) -> Trouble {
         | IndexError::Migration(_)
         | IndexError::File(..)
         | IndexError::Corrupt(_)
-        | IndexError::NotWritten(_)
+        | IndexError::Full(_)
+        | IndexError::Uncommitted(_)
         | IndexError::Closed => (
             Exit::Failed,
             "index",

@@ -14,10 +14,11 @@ use super::{AppData, ratelimit, visitor};
 use crate::access::{self, Caller};
 use crate::app::rates::Asked;
 use crate::app::{App, What};
+use crate::clip::change::Change;
 use crate::clip::{ClipId, State};
 use crate::config::Settings;
 use crate::index::listing::Filter;
-use crate::library::{self, LibraryError, View, Wish};
+use crate::library::{self, LibraryError, Right, View, Wish};
 use crate::recipe::{Limits, Recipe};
 use crate::seconds::Seconds;
 
@@ -368,7 +369,41 @@ pub async fn retry(app: AppData, request: HttpRequest) -> Result<HttpResponse, F
     Ok(ratelimit::told(response, standing))
 }
 
-/// Removes a clip and its files for good.
+/// What `PATCH /api/clips/{id}` takes; what is left out stays as it is.
+#[derive(utoipa::ToSchema)]
+#[schema(as = Change, example = json!({"pinned": true}))]
+#[expect(
+    dead_code,
+    reason = "read by the OpenAPI document only; the change's own parser gives better errors"
+)]
+pub struct ChangeBody {
+    /// At most 300 characters.
+    title: Option<String>,
+    /// A pinned clip does not expire. By the clip's own token only while there is room for pins (`retention.pinned_percent`).
+    pinned: Option<bool>,
+    /// A moment to come, like `2027-01-31T18:00:00Z`; by the clip's own token at most `retention.max_days` ahead.
+    expires_at: Option<String>,
+}
+
+/// Changes a clip's title, or how long it is kept.
+#[utoipa::path(patch, path = "/api/clips/{id}", tag = "clips", request_body = ChangeBody, params(("id" = String, Path)),
+    security(("delete_token" = []), ("token" = [])),
+    responses((status = 200, body = ClipJson), (status = "4XX", body = ProblemBody), (status = 507, body = ProblemBody)))]
+pub async fn change(
+    app: AppData,
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> Result<HttpResponse, Failed> {
+    let (id, right) = held(&app, &request).await?;
+    let body = body_of(&app, &request, body).answering(&request)?;
+    let change = Change::from_json(&body).answering(&request)?;
+    let view = library::change(&app, id, change, right)
+        .await
+        .answering(&request)?;
+    Ok(render(&app, &view))
+}
+
+/// Removes a clip. Its files stay in the trash for `retention.trash_hours`, where only the operator can bring them back.
 #[utoipa::path(delete, path = "/api/clips/{id}", tag = "clips", params(("id" = String, Path)), security(("delete_token" = []), ("token" = [])),
     responses((status = 204), (status = "4XX", body = ProblemBody)))]
 pub async fn remove(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
@@ -390,14 +425,18 @@ pub(super) fn id(request: &HttpRequest) -> Result<ClipId, Problem> {
 }
 
 async fn owned(app: &App, request: &HttpRequest) -> Result<ClipId, Failed> {
+    held(app, request).await.map(|(id, _)| id)
+}
+
+async fn held(app: &App, request: &HttpRequest) -> Result<(ClipId, Right), Failed> {
     let id = id(request).answering(request)?;
     let caller = request.extensions().get::<Caller>().cloned();
     let authorized = library::authorize(app, id, caller.as_ref(), visitor::token(request)).await;
     if let Err(LibraryError::TokenWrong) = &authorized {
         super::access::wrong_token(app, request).answering(request)?;
     }
-    authorized.answering(request)?;
-    Ok(id)
+    let right = authorized.answering(request)?;
+    Ok((id, right))
 }
 
 fn render(app: &App, view: &View) -> HttpResponse {

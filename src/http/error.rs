@@ -9,9 +9,11 @@ use serde::Serialize;
 use super::{RequestId, ratelimit};
 use crate::access::AccessError;
 use crate::app::rates::{Standing, TooOften};
+use crate::clip::change::ChangeError;
 use crate::cut::{CutError, sentence};
 use crate::library::LibraryError;
 use crate::recipe::{RecipeError, Rule};
+use crate::room::NoRoom;
 use crate::source::gate::Refusal;
 use crate::source::relay::RelayError;
 use crate::source::{SourceError, refusal_hint};
@@ -101,6 +103,9 @@ pub const CODES: &[(&str, u16)] = &[
     ("height_invalid", 400),
     ("title_too_long", 400),
     ("title_invalid", 400),
+    ("expires_at_invalid", 400),
+    ("expires_at_past", 400),
+    ("expires_at_too_far", 400),
     ("fast_height", 400),
     ("fast_segments", 400),
     ("cursor_invalid", 400),
@@ -139,6 +144,8 @@ pub const CODES: &[(&str, u16)] = &[
     ("unavailable", 503),
     ("disk_low", 507),
     ("disk_full", 507),
+    ("pins_full", 507),
+    ("keeper_busy", 409),
     ("internal", 500),
     ("source_unsupported", 422),
     ("source_no_video", 422),
@@ -171,6 +178,8 @@ pub const CODES: &[(&str, u16)] = &[
     ("cut_check", 0),
     ("cut_timeout", 0),
     ("interrupted", 0),
+    ("clip_evicted", 0),
+    ("clip_lost", 0),
     ("program_missing", 0),
     ("io", 0),
     ("storage", 0),
@@ -377,8 +386,12 @@ impl From<LibraryError> for Problem {
                 };
                 Problem::new(status, refusal.code(), detail, refusal_hint(&refusal)).at("url")
             }
-            LibraryError::DiskLow { .. } => Problem {
-                retry_after: Some(600),
+            LibraryError::NoRoom(why) => Problem {
+                retry_after: Some(match why {
+                    // The keeper makes room within a minute.
+                    NoRoom::Storage { .. } => 60,
+                    NoRoom::Disk { .. } | NoRoom::Files(_) => 600,
+                }),
                 ..Problem::new(
                     StatusCode::INSUFFICIENT_STORAGE,
                     "disk_low",
@@ -438,6 +451,45 @@ impl From<LibraryError> for Problem {
                 detail,
                 "Look at the clip's state first.",
             ),
+            LibraryError::PinsFull { .. } => Problem::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "pins_full",
+                detail,
+                "Give the clip a later end instead, or ask the operator to pin it.",
+            )
+            .at("pinned"),
+            LibraryError::ExpiryPast => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "expires_at_past",
+                detail,
+                "Choose a moment to come, or remove the clip with DELETE.",
+            )
+            .at("expires_at"),
+            LibraryError::ExpiryFar(_) => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "expires_at_too_far",
+                detail,
+                "Choose an earlier moment, or ask the operator.",
+            )
+            .at("expires_at"),
+            LibraryError::Running => Problem::new(
+                StatusCode::CONFLICT,
+                "keeper_busy",
+                detail,
+                "Wait until it is done; GET /api/admin/cleanup tells.",
+            ),
+            LibraryError::Index(_) | LibraryError::Io(_) if error.is_full() => {
+                tracing::warn!(error = %chain(&error), "the disk is full");
+                Problem {
+                    retry_after: Some(60),
+                    ..Problem::new(
+                        StatusCode::INSUFFICIENT_STORAGE,
+                        "disk_full",
+                        "The disk is full.",
+                        "Try again in a minute; the operator can free space.",
+                    )
+                }
+            }
             LibraryError::Index(_) | LibraryError::Io(_) => {
                 tracing::error!(error = %chain(&error), "request failed");
                 Problem::new(
@@ -447,6 +499,18 @@ impl From<LibraryError> for Problem {
                     "Try again; the operator finds the cause in the log under the request id.",
                 )
             }
+        }
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Problem {
+        let detail = sentence(&error.to_string());
+        let problem = Problem::new(StatusCode::BAD_REQUEST, error.code(), detail, error.hint());
+        if error.field().is_empty() {
+            problem
+        } else {
+            problem.at(error.field())
         }
     }
 }

@@ -12,7 +12,7 @@ use super::error::{Failed, For, Problem, ProblemBody, not_found};
 use super::{AppData, clips, visitor};
 use crate::app::App;
 use crate::clip::{Clip, State};
-use crate::library::{self, LibraryError};
+use crate::library;
 use crate::store::POSTER;
 
 /// Where a download is.
@@ -72,7 +72,7 @@ pub async fn download(app: AppData, request: HttpRequest) -> Result<HttpResponse
         clip.file_name.clone(),
         Urls::new(&clip, &app.settings.server.base_url).file,
     ) else {
-        return Err(not_ready(clip.state)).answering(&request);
+        return Err(not_ready(&clip)).answering(&request);
     };
     let accept = request
         .headers()
@@ -96,11 +96,7 @@ pub async fn download(app: AppData, request: HttpRequest) -> Result<HttpResponse
         .get(header::RANGE)
         .is_none_or(|range| range.as_bytes().starts_with(b"bytes=0-"));
     if from_start {
-        app.index
-            .count_download(id)
-            .await
-            .map_err(LibraryError::from)
-            .answering(&request)?;
+        library::downloaded(&app, id).await;
     }
     let mut response = serve(&app, &request, &clip, &name, Disposition::Attachment).await?;
     response
@@ -113,12 +109,15 @@ pub async fn download(app: AppData, request: HttpRequest) -> Result<HttpResponse
     Ok(response)
 }
 
-fn not_ready(state: State) -> Problem {
-    match state {
+fn not_ready(clip: &Clip) -> Problem {
+    match clip.state {
         State::Expired => Problem::new(
             StatusCode::GONE,
             "clip_gone",
-            "This clip has expired and its file is gone.",
+            match &clip.failure {
+                Some(early) => early.detail.as_str(),
+                None => "This clip has expired and its file is gone.",
+            },
             "Make it again: its recipe is kept.",
         ),
         State::Queued
@@ -130,7 +129,7 @@ fn not_ready(state: State) -> Problem {
         | State::Cancelled => Problem::new(
             StatusCode::CONFLICT,
             "clip_not_ready",
-            format!("This clip is {} and has no file.", state.as_str()),
+            format!("This clip is {} and has no file.", clip.state.as_str()),
             "Follow /api/clips/{id}/events until it is ready.",
         ),
     }

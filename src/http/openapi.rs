@@ -6,17 +6,17 @@ use utoipa::{Modify, OpenApi};
 
 use super::error::{CODES, ProblemBody};
 use super::{
-    clip_json, clips, events, feed, files, health, settings, sources, stream, tokens, trail,
-    uploads, watch,
+    clip_json, clips, events, feed, files, health, keeping, settings, sources, stream, tokens,
+    trail, uploads, watch,
 };
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Meme Maker", description = "Frame-exact clips from a link."),
-    paths(clips::submit, clips::list, clips::show, clips::cancel, clips::retry, clips::remove, events::clip, files::download,
+    paths(clips::submit, clips::list, clips::show, clips::cancel, clips::retry, clips::change, clips::remove, keeping::preview, keeping::run, keeping::trash, keeping::restore, events::clip, files::download,
           files::file, file_head, sources::look, sources::show, stream::stream, stream_head, sources::filmstrip, sources::waveform, uploads::options, uploads::create, uploads::show, uploads::add, uploads::remove, health::live, health::ready, health::metrics, document,
           tokens::list, tokens::create, tokens::revoke, settings::show, feed::all, watch::disk, watch::history, watch::queue, trail::trail, watch::health),
-    components(schemas(ProblemBody, clip_json::ClipJson, clips::RecipeBody, clips::SegmentBody, clips::Time, watch::MetricsJson)),
+    components(schemas(ProblemBody, clip_json::ClipJson, clips::RecipeBody, clips::ChangeBody, clips::SegmentBody, clips::Time, watch::MetricsJson)),
     modifiers(&Additions)
 )]
 struct Document;
@@ -30,7 +30,7 @@ impl Modify for Additions {
         components.add_security_scheme("delete_token", scheme.clone());
         components.add_security_scheme("token", scheme);
         let codes = CODES.iter().map(|(code, status)| match status {
-            0 => format!("- `{code}` (in the `error` of a failed clip)"),
+            0 => format!("- `{code}` (in the `error` of a clip)"),
             status if code.starts_with("source_") => {
                 format!("- `{code}` ({status}, or in the `error` of a failed clip)")
             }

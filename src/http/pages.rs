@@ -53,7 +53,7 @@ struct EmbedPage<'a> {
 #[template(path = "gone.html")]
 struct GonePage {
     heading: &'static str,
-    message: &'static str,
+    message: String,
     source_url: String,
     start: String,
     end: String,
@@ -94,11 +94,7 @@ pub async fn clip(app: AppData, request: HttpRequest) -> Result<HttpResponse, Fa
     if clip.state == State::Expired {
         return gone(Some(&clip)).answering(&request);
     }
-    app.index
-        .count_view(clip.id)
-        .await
-        .map_err(LibraryError::from)
-        .answering(&request)?;
+    library::viewed(&app, clip.id).await;
     let urls = Urls::new(&clip, &app.settings.server.base_url);
     let none = Seconds::ZERO;
     let outcome = clip.outcome.as_ref();
@@ -159,17 +155,23 @@ fn gone(clip: Option<&Clip>) -> Result<HttpResponse, Problem> {
         Some(Source::Url(url)) => url.to_string(),
         Some(Source::Upload(_) | Source::File(_)) | None => String::new(),
     };
+    let (heading, message) = match clip.map(|clip| &clip.failure) {
+        Some(Some(early)) => (
+            "This clip has been removed",
+            format!("{} {}", early.detail, early.hint),
+        ),
+        Some(None) => (
+            "This clip has expired",
+            "Clips are kept for a while and then removed. It can be made again from the same source.".to_owned(),
+        ),
+        None => (
+            "There is no clip here",
+            "It may have been removed, or the link is not complete.".to_owned(),
+        ),
+    };
     let page = GonePage {
-        heading: if clip.is_some() {
-            "This clip has expired"
-        } else {
-            "There is no clip here"
-        },
-        message: if clip.is_some() {
-            "Clips are kept for a while and then removed. It can be made again from the same source."
-        } else {
-            "It may have been removed, or the link is not complete."
-        },
+        heading,
+        message,
         source_url,
         start: segment.map_or_else(String::new, |segment| segment.start.to_string()),
         end: segment.map_or_else(String::new, |segment| segment.end.to_string()),

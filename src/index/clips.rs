@@ -1,8 +1,7 @@
-//! Clips in the index: what people look up, what is counted, what expires and goes.
+//! Clips in the index: what people look up.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::events::{self, Kind};
 use super::{Index, IndexError};
 use crate::clip::{Clip, ClipId, State};
 use crate::cost::Estimate;
@@ -21,81 +20,6 @@ pub(super) const COLUMNS: &str = "id, state, title, recipe, outcome, file_name, 
                        downloads, attempts, estimate, estimate_seconds";
 
 impl Index {
-    /// Expires a ready clip whose time has come and that is not pinned; `None` otherwise.
-    ///
-    /// # Errors
-    /// When the index does not do it.
-    pub async fn expire(&self, now: Timestamp, id: ClipId) -> Result<Option<i64>, IndexError> {
-        self.write(move |connection| {
-            let mut update = connection.prepare_cached(
-                "UPDATE clips SET state = 'expired' WHERE id = ?1 AND state = 'ready' AND pinned = 0 AND expires_at <= ?2",
-            )?;
-            if update.execute(params![id.to_string(), now.0])? == 0 {
-                return Ok(None);
-            }
-            events::about_clip(connection, now, Kind::Expired, &id.to_string()).map(Some)
-        })
-        .await
-    }
-
-    /// Forgets a clip; false when there is none.
-    ///
-    /// # Errors
-    /// When the index does not do it.
-    pub async fn remove(&self, now: Timestamp, id: ClipId) -> Result<bool, IndexError> {
-        self.write(move |connection| {
-            if connection.execute("DELETE FROM clips WHERE id = ?1", [id.to_string()])? == 0 {
-                return Ok(false);
-            }
-            events::about_clip(connection, now, Kind::Removed, &id.to_string())?;
-            Ok(true)
-        })
-        .await
-    }
-
-    /// Bytes of published clips and of uploads.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub async fn kept_bytes(&self) -> Result<(u64, u64), IndexError> {
-        self.read(|connection| {
-            let mut query = connection.prepare_cached(
-                "SELECT (SELECT coalesce(sum(json_extract(outcome, '$.size')), 0) FROM clips WHERE state = 'ready'),
-                        (SELECT coalesce(sum(received), 0) FROM uploads)",
-            )?;
-            Ok(query.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
-        })
-        .await
-    }
-
-    /// Counts one view.
-    ///
-    /// # Errors
-    /// When the index does not do it.
-    pub async fn count_view(&self, id: ClipId) -> Result<(), IndexError> {
-        self.write(move |connection| {
-            connection
-                .prepare_cached("UPDATE clips SET views = views + 1 WHERE id = ?1")?
-                .execute([id.to_string()])?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Counts one download.
-    ///
-    /// # Errors
-    /// When the index does not do it.
-    pub async fn count_download(&self, id: ClipId) -> Result<(), IndexError> {
-        self.write(move |connection| {
-            connection
-                .prepare_cached("UPDATE clips SET downloads = downloads + 1 WHERE id = ?1")?
-                .execute([id.to_string()])?;
-            Ok(())
-        })
-        .await
-    }
-
     /// A clip and its place in the queue, if it waits.
     ///
     /// # Errors
@@ -111,37 +35,6 @@ impl Index {
                 None
             };
             Ok(Some((clip, place)))
-        })
-        .await
-    }
-
-    /// Ready clips that are not pinned and whose time has come, the oldest first.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub async fn expiring(&self, now: Timestamp) -> Result<Vec<Clip>, IndexError> {
-        self.read(move |connection| {
-            let mut query = connection.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM clips WHERE state = 'ready' AND pinned = 0 AND expires_at <= ?1 ORDER BY expires_at"
-            ))?;
-            let rows = query.query_map([now.0], |row| Ok(clip_of(row)))?;
-            rows.map(|clip| clip?).collect()
-        })
-        .await
-    }
-
-    /// Clips that are expired, failed or cancelled since before `horizon`.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub async fn history_before(&self, horizon: Timestamp) -> Result<Vec<ClipId>, IndexError> {
-        self.read(move |connection| {
-            let mut query = connection.prepare_cached(
-                "SELECT id FROM clips WHERE state IN ('expired', 'failed', 'cancelled')
-                 AND coalesce(expires_at, finished_at, created_at) < ?1",
-            )?;
-            let rows = query.query_map([horizon.0], |row| row.get::<_, String>(0))?;
-            rows.map(|id| parse_id(&id?)).collect()
         })
         .await
     }

@@ -18,14 +18,14 @@ pub enum Kind {
     Cancelled,
     Requeued,
     Expired,
+    Evicted,
+    Changed,
+    Restored,
     Removed,
     KeeperRan,
     EgressRefused,
     TokenCreated,
     TokenRevoked,
-    Evicted,
-    Changed,
-    Restored,
     BackupMade,
     BackupFailed,
     HealthChanged,
@@ -76,14 +76,14 @@ impl Kind {
             Kind::Cancelled => "clip.cancelled",
             Kind::Requeued => "clip.requeued",
             Kind::Expired => "clip.expired",
+            Kind::Evicted => "clip.evicted",
+            Kind::Changed => "clip.changed",
+            Kind::Restored => "clip.restored",
             Kind::Removed => "clip.removed",
             Kind::KeeperRan => "keeper.ran",
             Kind::EgressRefused => "egress.refused",
             Kind::TokenCreated => "token.created",
             Kind::TokenRevoked => "token.revoked",
-            Kind::Evicted => "clip.evicted",
-            Kind::Changed => "clip.changed",
-            Kind::Restored => "clip.restored",
             Kind::BackupMade => "backup.made",
             Kind::BackupFailed => "backup.failed",
             Kind::HealthChanged => "health.changed",
@@ -316,6 +316,7 @@ impl Index {
         task: &'static str,
         data: serde_json::Value,
         duration_ms: i64,
+        error: Option<String>,
     ) -> Result<i64, IndexError> {
         self.write(move |connection| {
             let entry = Entry {
@@ -323,7 +324,7 @@ impl Index {
                 subject: task,
                 data,
                 duration_ms: Some(duration_ms),
-                error: None,
+                error: error.as_deref(),
             };
             append(connection, now, &entry)
         })
@@ -376,7 +377,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::records::Horizons;
+    use crate::index::going::Records;
 
     fn note(kind: Kind, subject: &str) -> Note {
         Note {
@@ -401,14 +402,8 @@ mod tests {
                 .await
                 .unwrap();
         }
-        let horizon = Timestamp(1000);
-        let horizons = Horizons {
-            events: horizon,
-            health_checks: horizon,
-            samples: horizon,
-            idempotency: horizon,
-        };
-        assert_eq!(index.forget(horizons).await.unwrap(), 3);
+        let gone = index.forget_records(Records::Events, Timestamp(1000), 10);
+        assert_eq!(gone.await.unwrap(), 3);
         index.close();
         let index = Index::open(&path, 1).unwrap();
         assert_eq!(index.last_seq().await.unwrap(), last);

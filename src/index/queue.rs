@@ -6,6 +6,7 @@ use super::clips::{COLUMNS, Place, clip_of, find, json, parse_id, place};
 use super::events::{self, Entry, Kind};
 use super::uploads::{self, Readiness};
 use super::{Index, IndexError};
+use crate::clip::worth::worth;
 use crate::clip::{Clip, ClipId, Failure, Outcome, State};
 use crate::cost::Estimate;
 use crate::recipe::{Recipe, Source};
@@ -152,14 +153,17 @@ impl Index {
         id: ClipId,
         outcome: Outcome,
         file_name: String,
+        bytes: u64,
         expires_at: Timestamp,
     ) -> Result<Option<(Clip, i64)>, IndexError> {
         self.write(move |connection| {
             let mut update = connection.prepare_cached(&format!(
-                "UPDATE clips SET state = 'ready', outcome = ?2, file_name = ?3, failure = NULL, finished_at = ?4, expires_at = ?5
+                "UPDATE clips SET state = 'ready', outcome = ?2, file_name = ?3, failure = NULL, finished_at = ?4, expires_at = ?5,
+                     bytes = ?6, worth = ?7, viewed_at = NULL
                  WHERE id = ?1 AND state = 'storing' RETURNING {COLUMNS}, ?4 - started_at"
             ))?;
-            let row = params![id.to_string(), json(&outcome)?, file_name, now.0, expires_at.0];
+            let worth = worth(now, None, bytes);
+            let row = params![id.to_string(), json(&outcome)?, file_name, now.0, expires_at.0, bytes, worth];
             let updated = update.query_row(row, |row| Ok((clip_of(row), row.get::<_, Option<i64>>(16)?))).optional()?;
             let Some((clip, took)) = updated else { return Ok(None) };
             let entry = Entry {
@@ -438,17 +442,7 @@ fn submit(
         upload
     ];
     let clip = insert.query_row(row, |row| Ok(clip_of(row)))??;
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO segments (clip_id, place, start_us, end_us) VALUES (?1, ?2, ?3, ?4)",
-    )?;
-    for (place, segment) in submission.recipe.segments.iter().enumerate() {
-        insert.execute(params![
-            id,
-            place as i64,
-            segment.start.micros(),
-            segment.end.micros()
-        ])?;
-    }
+    insert_segments(connection, &id, &submission.recipe)?;
     if let Some((key, body)) = &submission.idempotency {
         let mut insert = connection.prepare_cached(
             "INSERT OR REPLACE INTO idempotency (visitor, key, body_hash, clip_id, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -478,6 +472,26 @@ fn has_enough(
     )?;
     let in_hand: u32 = query.query_row([visitor], |row| row.get(0))?;
     Ok(in_hand >= most)
+}
+
+/// Notes a clip's segments inside the caller's transaction.
+pub(super) fn insert_segments(
+    connection: &Connection,
+    id: &str,
+    recipe: &Recipe,
+) -> Result<(), IndexError> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO segments (clip_id, place, start_us, end_us) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    for (place, segment) in recipe.segments.iter().enumerate() {
+        insert.execute(params![
+            id,
+            place as i64,
+            segment.start.micros(),
+            segment.end.micros()
+        ])?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

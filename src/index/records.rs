@@ -1,4 +1,4 @@
-//! Readings and check results with their history, and what is forgotten of all records in time.
+//! Readings and check results with their history.
 
 use rusqlite::params;
 use serde::Serialize;
@@ -50,15 +50,6 @@ pub struct PastCheck {
     /// `ok` or `failing`.
     pub status: String,
     pub detail: String,
-}
-
-/// Moments before which records are forgotten.
-#[derive(Clone, Copy, Debug)]
-pub struct Horizons {
-    pub events: Timestamp,
-    pub health_checks: Timestamp,
-    pub samples: Timestamp,
-    pub idempotency: Timestamp,
 }
 
 impl Index {
@@ -166,32 +157,6 @@ impl Index {
                 }
             }
             Ok(())
-        })
-        .await
-    }
-
-    /// Forgets records older than their horizon; returns how many went.
-    ///
-    /// # Errors
-    /// When the index does not do it.
-    pub async fn forget(&self, horizons: Horizons) -> Result<usize, IndexError> {
-        self.write(move |connection| {
-            let mut gone = 0;
-            for (statement, horizon) in [
-                ("DELETE FROM events WHERE at < ?1", horizons.events),
-                (
-                    "DELETE FROM health_checks WHERE at < ?1",
-                    horizons.health_checks,
-                ),
-                ("DELETE FROM samples WHERE at < ?1", horizons.samples),
-                (
-                    "DELETE FROM idempotency WHERE created_at < ?1",
-                    horizons.idempotency,
-                ),
-            ] {
-                gone += connection.execute(statement, [horizon.0])?;
-            }
-            Ok(gone)
         })
         .await
     }

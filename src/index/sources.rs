@@ -103,14 +103,15 @@ impl Index {
         .await
     }
 
-    /// All sources that are remembered.
+    /// All sources whose time is not over.
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub async fn source_ids(&self) -> Result<Vec<SourceId>, IndexError> {
-        self.read(|connection| {
-            let mut query = connection.prepare_cached("SELECT id FROM sources")?;
-            let rows = query.query_map([], |row| row.get::<_, String>(0))?;
+    pub async fn source_ids(&self, now: Timestamp) -> Result<Vec<SourceId>, IndexError> {
+        self.read(move |connection| {
+            let mut query =
+                connection.prepare_cached("SELECT id FROM sources WHERE expires_at > ?1")?;
+            let rows = query.query_map([now.0], |row| row.get::<_, String>(0))?;
             rows.map(|id| parse_id(&id?)).collect()
         })
         .await

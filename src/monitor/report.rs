@@ -58,21 +58,18 @@ pub async fn disk(app: &App) -> Result<Disk, LibraryError> {
 }
 
 async fn count(app: &App) -> Result<Kept, LibraryError> {
-    let (clips, uploads) = app.index.kept_bytes().await?;
+    let amounts = app.index.amounts(app.now()).await?;
     let (previews, data) = (app.previews.clone(), app.settings.server.data_dir.clone());
-    let (previews, work, trash) = blocking(move || {
-        let (work, trash) = (data.join("work"), data.join("trash"));
-        Ok((previews.bytes()?, footprint(&work), footprint(&trash)))
-    })
-    .await?;
+    let (previews, work) =
+        blocking(move || Ok((previews.bytes()?, footprint(&data.join("work"))))).await?;
     let size = app.index.size();
     Ok(Kept {
         at: Instant::now(),
-        clips,
-        uploads,
+        clips: amounts.clips,
+        uploads: amounts.uploads,
         previews,
         work,
-        trash,
+        trash: amounts.trash,
         index: size.file + size.wal,
     })
 }

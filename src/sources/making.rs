@@ -12,9 +12,10 @@ use crate::app::desk::{Lane, Standing};
 use crate::clip::Failure;
 use crate::cut::peek::{Bearings, Extent, Material};
 use crate::cut::{CutError, sentence};
-use crate::library::{self, LibraryError, blocking};
+use crate::library::{LibraryError, blocking};
 use crate::media::{Bench, MediaError};
 use crate::recipe::Source;
+use crate::room;
 use crate::seconds::Seconds;
 use crate::sighting::{Form, Seen, SourceId};
 use crate::store::previews::Part;
@@ -53,7 +54,7 @@ impl MakingError {
     fn failure(&self) -> Failure {
         match self {
             MakingError::Cut(error) => error.failure(),
-            MakingError::Library(error @ LibraryError::DiskLow { .. }) => Failure {
+            MakingError::Library(error @ LibraryError::NoRoom(_)) => Failure {
                 code: "disk_low".to_owned(),
                 detail: sentence(&error.to_string()),
                 hint: "Try again later; the operator can free space.".to_owned(),
@@ -152,7 +153,7 @@ async fn make(
     if Lane::of(part) == Lane::Slow {
         after_clips(app).await;
     }
-    library::make_sure_of_room(app, expected(part), 0).await?;
+    room::make_sure_of_room(app, expected(part), 0).await?;
     let previews = app.previews.clone();
     let dir = blocking(move || previews.work_dir()).await?;
     let _reading = reading(app, &seen.source);
@@ -271,13 +272,13 @@ async fn fetched(
     let most = settings.fetch_bytes.0;
     match seen.sighting.form {
         Form::Tables | Form::File => {
-            library::make_sure_of_room(app, most, 0).await?;
+            room::make_sure_of_room(app, most, 0).await?;
             let copy = app.tools.copied(bench, &seen.source, most).await?;
             Ok((copy, Bearings::default()))
         }
         Form::Pieces | Form::Page => {
             // For a moment both are here: what came, and what it is put together to.
-            library::make_sure_of_room(app, most.saturating_mul(2), 0).await?;
+            room::make_sure_of_room(app, most.saturating_mul(2), 0).await?;
             let most = Extent {
                 bytes: most,
                 length: Seconds::from_whole(i64::from(settings.preview_seconds)),

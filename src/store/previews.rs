@@ -1,10 +1,11 @@
 //! Previews on the local disk: `previews/<source id>/`, each part whole or not there, the least recently used going first when there
 //! are too many bytes. What is here can be made again at any time; nothing is synced.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, FileTimes};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::{make_dir, remove_dir};
@@ -15,6 +16,17 @@ use crate::sighting::SourceId;
 pub struct Previews {
     root: PathBuf,
     making: PathBuf,
+    /// What all took when they were last counted; none when that has changed since.
+    counted: Arc<Mutex<Option<u64>>>,
+}
+
+/// A part that there is no room for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surplus {
+    pub id: SourceId,
+    /// The part, by the name of its files.
+    pub part: String,
+    pub bytes: u64,
 }
 
 /// What can be kept of a source.
@@ -51,9 +63,21 @@ impl Part {
 
 /// Files of one part: they go together.
 struct Entry {
+    id: SourceId,
+    part: String,
     paths: Vec<PathBuf>,
     bytes: u64,
     used: SystemTime,
+}
+
+impl From<Entry> for Surplus {
+    fn from(entry: Entry) -> Surplus {
+        Surplus {
+            id: entry.id,
+            part: entry.part,
+            bytes: entry.bytes,
+        }
+    }
 }
 
 impl Previews {
@@ -65,7 +89,11 @@ impl Previews {
         let root = data.join("previews");
         let making = root.join(".making");
         make_dir(&making)?;
-        Ok(Previews { root, making })
+        Ok(Previews {
+            root,
+            making,
+            counted: Arc::default(),
+        })
     }
 
     /// Removes whatever earlier runs left half-made. Only for the start, when nothing is made.
@@ -106,10 +134,13 @@ impl Previews {
         let dir = self.dir(id);
         make_dir(&dir)?;
         // The one that is served comes last: with it the part is here.
-        for (from, name) in made.iter().zip(part.files()).rev() {
-            fs::rename(from, dir.join(name))?;
-        }
-        Ok(())
+        let moved = made
+            .iter()
+            .zip(part.files())
+            .rev()
+            .try_for_each(|(from, name)| fs::rename(from, dir.join(name)));
+        self.forget_count();
+        moved
     }
 
     /// Removes parts until no more than `most` bytes are left, the least recently used first; returns how many bytes went.
@@ -117,21 +148,47 @@ impl Previews {
     /// # Errors
     /// When the folder cannot be read or something of it stays.
     pub fn shrink(&self, most: u64) -> io::Result<u64> {
+        let gone = self.shrink_by_part(most)?;
+        Ok(gone.iter().map(|part| part.bytes).sum())
+    }
+
+    /// The same, told by part.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or something of it stays.
+    pub fn shrink_by_part(&self, most: u64) -> io::Result<Vec<Surplus>> {
+        let entries = self.over(most)?;
+        let removed = entries
+            .iter()
+            .flat_map(|entry| &entry.paths)
+            .try_for_each(|path| remove_file(path));
+        if !entries.is_empty() {
+            self.forget_count();
+        }
+        removed?;
+        Ok(entries.into_iter().map(Surplus::from).collect())
+    }
+
+    /// What would go for that, and stays.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn surplus(&self, most: u64) -> io::Result<Vec<Surplus>> {
+        Ok(self.over(most)?.into_iter().map(Surplus::from).collect())
+    }
+
+    fn over(&self, most: u64) -> io::Result<Vec<Entry>> {
         let mut entries = self.entries()?;
         let mut bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
-        let mut gone = 0;
         entries.sort_by_key(|entry| entry.used);
-        for entry in entries {
-            if bytes <= most {
-                break;
+        entries.retain(|entry| {
+            let over = bytes > most;
+            if over {
+                bytes -= entry.bytes;
             }
-            for path in &entry.paths {
-                remove_file(path)?;
-            }
-            bytes -= entry.bytes;
-            gone += entry.bytes;
-        }
-        Ok(gone)
+            over
+        });
+        Ok(entries)
     }
 
     /// Bytes of all parts.
@@ -139,7 +196,17 @@ impl Previews {
     /// # Errors
     /// When the folder cannot be read.
     pub fn bytes(&self) -> io::Result<u64> {
-        Ok(self.entries()?.iter().map(|entry| entry.bytes).sum())
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = *counted {
+            return Ok(bytes);
+        }
+        let bytes = self.entries()?.iter().map(|entry| entry.bytes).sum();
+        *counted = Some(bytes);
+        Ok(bytes)
+    }
+
+    fn forget_count(&self) {
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Removes everything of sources that `known` does not name; returns how many there were.
@@ -147,14 +214,35 @@ impl Previews {
     /// # Errors
     /// When the folder cannot be read or something of it stays.
     pub fn retain(&self, known: &[SourceId]) -> io::Result<usize> {
-        let mut gone = 0;
-        for (id, dir) in self.folders()? {
-            if !known.contains(&id) {
-                remove_dir(&dir)?;
-                gone += 1;
-            }
+        Ok(self.retain_by_source(known)?.len())
+    }
+
+    /// The same, told by source with its bytes.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or something of it stays.
+    pub fn retain_by_source(&self, known: &[SourceId]) -> io::Result<Vec<(SourceId, u64)>> {
+        let strays = self.strays(known)?;
+        let removed = strays
+            .iter()
+            .try_for_each(|(id, _)| remove_dir(&self.dir(*id)));
+        if !strays.is_empty() {
+            self.forget_count();
         }
-        Ok(gone)
+        removed.map(|()| strays)
+    }
+
+    /// What would go for that, and stays.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn strays(&self, known: &[SourceId]) -> io::Result<Vec<(SourceId, u64)>> {
+        let known: HashSet<&SourceId> = known.iter().collect();
+        let folders = self.folders()?.into_iter();
+        Ok(folders
+            .filter(|(id, _)| !known.contains(id))
+            .map(|(id, dir)| (id, super::size_of(&dir)))
+            .collect())
     }
 
     fn entries(&self) -> io::Result<Vec<Entry>> {
@@ -169,8 +257,10 @@ impl Previews {
                 };
                 let used = meta.accessed().or_else(|_| meta.modified())?;
                 let stem = path.file_stem().unwrap_or_default();
-                let key = (id, stem.to_string_lossy().into_owned());
-                let entry = entries.entry(key).or_insert(Entry {
+                let part = stem.to_string_lossy().into_owned();
+                let entry = entries.entry((id, part.clone())).or_insert(Entry {
+                    id,
+                    part,
                     paths: Vec::new(),
                     bytes: 0,
                     used,

@@ -10,10 +10,10 @@ use tokio::task::JoinHandle;
 
 use super::{
     Manner, UploadsError, Wish, claim, create, discard, find, finished, full_or, full_or_index,
-    make_sure_of_room,
 };
 use crate::app::{App, Shared};
-use crate::library::{UPLOAD_PROMISE, blocking};
+use crate::library::blocking;
+use crate::room::{self, UPLOAD_PROMISE};
 use crate::source::upload::Writing;
 use crate::upload::checksum::Checksum;
 use crate::upload::{Upload, UploadId};
@@ -80,7 +80,10 @@ pub async fn begin(
     }
     // Room was kept for a while after the last byte; later it has to be asked for again.
     if upload.used_at.plus_millis(UPLOAD_PROMISE) <= app.now() && !upload.is_complete() {
-        make_sure_of_room(app, upload.missing()).await?;
+        room::make_sure_of_room(app, upload.missing(), 0).await?;
+    } else if app.ballast.owed() > 0 {
+        // What the ballast gave up is for cleaning up, not for those who were promised room before the disk was full.
+        room::make_sure_of_room(app, upload.missing(), upload.missing()).await?;
     }
     let offset = upload.received;
     let writing = blocking(move || {
@@ -305,6 +308,7 @@ impl Appending {
             target = target.min(reach.recorded);
         }
         if matches!(result, Err(UploadsError::DiskFull)) {
+            room::press(&self.app).await;
             target = target
                 .saturating_sub(GIVEN_BACK)
                 .max(reach.recorded.min(target));

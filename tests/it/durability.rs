@@ -345,7 +345,7 @@ fn a_cleanup_says_what_it_would_remove_and_then_removes_it() {
     for line in [
         format!("would remove {}", due.id),
         format!("would remove {old}"),
-        "2 clips".to_owned(),
+        "1 clip and 1 orphan".to_owned(),
     ] {
         assert!(told.contains(&line), "{line} is missing in {told}");
     }

@@ -18,6 +18,7 @@ mod exact;
 mod files;
 mod house;
 mod install;
+mod keeping;
 mod limits;
 mod media_corpus;
 mod nginx;

@@ -98,6 +98,7 @@ impl Setup {
             // Tests serve their media on loopback.
             .env("MEME_MAKER__EGRESS__ALLOW", "127.0.0.0/8")
             .env("MEME_MAKER__MONITOR__FLOOR", "1 MB")
+            .env("MEME_MAKER__STORAGE__BALLAST_BYTES", "0")
             // Tests ask faster than people do; those of the limits set their own.
             .env("MEME_MAKER__LIMITS__CLIPS_PER_MINUTE", "0")
             .env("MEME_MAKER__LIMITS__CLIPS_PER_VISITOR", "0")

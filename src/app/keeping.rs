@@ -1,0 +1,84 @@
+//! What the keeper is doing and has done, for whoever asks; and the bell for when there is no room.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::index::going::LastRun;
+
+/// Handles of the keeper.
+#[derive(Default)]
+pub struct Keeping {
+    /// Rung when something could not be written for want of room.
+    pub pressed: Arc<Notify>,
+    /// Held by the task that runs: they take turns.
+    pub turn: tokio::sync::Mutex<()>,
+    tasks: Mutex<HashMap<&'static str, Standing>>,
+    hush: Mutex<Option<Instant>>,
+}
+
+#[derive(Default)]
+struct Standing {
+    running: bool,
+    last: Option<LastRun>,
+}
+
+/// A task that runs or waits for its turn, until this is dropped.
+pub struct Running<'a> {
+    keeping: &'a Keeping,
+    task: &'static str,
+}
+
+impl Keeping {
+    /// Takes a task in hand, unless it is already.
+    pub fn begin(&self, task: &'static str) -> Option<Running<'_>> {
+        let mut tasks = self.lock();
+        let standing = tasks.entry(task).or_default();
+        if standing.running {
+            return None;
+        }
+        standing.running = true;
+        Some(Running {
+            keeping: self,
+            task,
+        })
+    }
+
+    /// Whether a task is in hand, and its last run in this process.
+    pub fn standing(&self, task: &'static str) -> (bool, Option<LastRun>) {
+        let tasks = self.lock();
+        tasks
+            .get(task)
+            .map_or((false, None), |it| (it.running, it.last.clone()))
+    }
+
+    /// Whether something that happens with every request is to be told now: once a minute.
+    pub fn tells(&self) -> bool {
+        const EVERY: Duration = Duration::from_secs(60);
+        let mut last = self.hush.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| last.elapsed() >= EVERY);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<&'static str, Standing>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running<'_> {
+    /// Notes how it ended.
+    pub fn note(&self, run: LastRun) {
+        self.keeping.lock().entry(self.task).or_default().last = Some(run);
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.keeping.lock().entry(self.task).or_default().running = false;
+    }
+}

@@ -1,0 +1,183 @@
+//! What may be changed about a clip that is there: from a body to a [`Change`]. Pure.
+
+use serde_json::{Map, Value};
+
+use crate::timestamp::Timestamp;
+use crate::title;
+
+/// What is to be different; what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    pub title: Option<String>,
+    pub pinned: Option<bool>,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Why a body is no change; the message is the sentence people read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    #[error("the body is not a JSON object")]
+    Json,
+    #[error("`{0}` is not something that can be changed")]
+    UnknownField(String),
+    #[error("this field must be {1}")]
+    Type(&'static str, &'static str),
+    #[error("a title has at most {} characters", title::MOST)]
+    TitleTooLong,
+    #[error("a title has at least one character and no control characters")]
+    TitleInvalid,
+    #[error("this is not a moment")]
+    Moment,
+}
+
+const FIELDS: [&str; 3] = ["title", "pinned", "expires_at"];
+
+impl ChangeError {
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            ChangeError::Json => "json_invalid",
+            ChangeError::UnknownField(_) => "json_unknown_field",
+            ChangeError::Type(..) => "field_type",
+            ChangeError::TitleTooLong => "title_too_long",
+            ChangeError::TitleInvalid => "title_invalid",
+            ChangeError::Moment => "expires_at_invalid",
+        }
+    }
+
+    /// The field that is meant; empty for the body as a whole.
+    pub fn field(&self) -> &str {
+        match self {
+            ChangeError::Json => "",
+            ChangeError::UnknownField(name) => name,
+            ChangeError::Type(field, _) => field,
+            ChangeError::TitleTooLong | ChangeError::TitleInvalid => "title",
+            ChangeError::Moment => "expires_at",
+        }
+    }
+
+    /// The next step.
+    pub fn hint(&self) -> String {
+        match self {
+            ChangeError::Json => "Send an object like {\"pinned\":true}.".to_owned(),
+            ChangeError::UnknownField(_) => {
+                format!("What can be changed is {}.", FIELDS.join(", "))
+            }
+            ChangeError::Type(..) => {
+                "Look at /api/openapi.json for the shape of a change.".to_owned()
+            }
+            ChangeError::TitleTooLong => "Shorten the title.".to_owned(),
+            ChangeError::TitleInvalid => "Write the title on one line.".to_owned(),
+            ChangeError::Moment => "Write it like 2027-01-31T18:00:00Z.".to_owned(),
+        }
+    }
+}
+
+impl Change {
+    /// Parses a request body.
+    ///
+    /// # Errors
+    /// The first rule that the body breaks.
+    pub fn from_json(body: &[u8]) -> Result<Change, ChangeError> {
+        let value: Value = serde_json::from_slice(body).map_err(|_| ChangeError::Json)?;
+        let Value::Object(fields) = value else {
+            return Err(ChangeError::Json);
+        };
+        if let Some(name) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
+            return Err(ChangeError::UnknownField(name.clone()));
+        }
+        Ok(Change {
+            title: new_title(&fields)?,
+            pinned: match fields.get("pinned") {
+                None => None,
+                Some(Value::Bool(pinned)) => Some(*pinned),
+                Some(_) => return Err(ChangeError::Type("pinned", "true or false")),
+            },
+            expires_at: moment(&fields)?,
+        })
+    }
+
+    /// The names of what is to be different.
+    pub fn fields(&self) -> Vec<&'static str> {
+        let named = [
+            self.title.is_some(),
+            self.pinned.is_some(),
+            self.expires_at.is_some(),
+        ];
+        let named = FIELDS.into_iter().zip(named);
+        named
+            .filter(|(_, there)| *there)
+            .map(|(name, _)| name)
+            .collect()
+    }
+}
+
+fn new_title(fields: &Map<String, Value>) -> Result<Option<String>, ChangeError> {
+    let given = match fields.get("title") {
+        None => return Ok(None),
+        Some(Value::String(given)) => given,
+        Some(_) => return Err(ChangeError::Type("title", "text")),
+    };
+    if given.chars().count() > title::MOST {
+        return Err(ChangeError::TitleTooLong);
+    }
+    let trimmed = given.trim();
+    if trimmed.is_empty() || given.chars().any(char::is_control) {
+        return Err(ChangeError::TitleInvalid);
+    }
+    Ok(Some(trimmed.to_owned()))
+}
+
+fn moment(fields: &Map<String, Value>) -> Result<Option<Timestamp>, ChangeError> {
+    match fields.get("expires_at") {
+        None => Ok(None),
+        Some(value @ Value::String(_)) => {
+            let moment = serde_json::from_value(value.clone());
+            moment.map(Some).map_err(|_| ChangeError::Moment)
+        }
+        Some(_) => Err(ChangeError::Type("expires_at", "a moment")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_read_or_refused_by_name() {
+        let parse = |body: &str| Change::from_json(body.as_bytes());
+        assert_eq!(parse("{}"), Ok(Change::default()));
+        let all = r#"{"title":" Ж ","pinned":true,"expires_at":"2027-01-31T18:00:00+01:00"}"#;
+        let change = parse(all).unwrap();
+        assert_eq!(change.fields(), FIELDS);
+        assert_eq!(change.title.as_deref(), Some("Ж"));
+        assert_eq!(
+            change.expires_at.map(|at| at.to_string()).as_deref(),
+            Some("2027-01-31T17:00:00.000Z")
+        );
+        for (body, code, field) in [
+            ("", "json_invalid", ""),
+            ("[]", "json_invalid", ""),
+            (r#"{"segments":[]}"#, "json_unknown_field", "segments"),
+            (r#"{"state":"ready"}"#, "json_unknown_field", "state"),
+            (r#"{"pinned":1}"#, "field_type", "pinned"),
+            (r#"{"pinned":null}"#, "field_type", "pinned"),
+            (r#"{"title":7}"#, "field_type", "title"),
+            (r#"{"title":"  "}"#, "title_invalid", "title"),
+            (r#"{"title":"a\nb"}"#, "title_invalid", "title"),
+            (r#"{"expires_at":null}"#, "field_type", "expires_at"),
+            (r#"{"expires_at":1}"#, "field_type", "expires_at"),
+            (
+                r#"{"expires_at":"tomorrow"}"#,
+                "expires_at_invalid",
+                "expires_at",
+            ),
+        ] {
+            let error = parse(body).unwrap_err();
+            assert_eq!((error.code(), error.field()), (code, field), "{body}");
+            assert!(!error.hint().is_empty());
+        }
+        let long = format!(r#"{{"title":"{}"}}"#, "字".repeat(301));
+        assert_eq!(parse(&long).unwrap_err().code(), "title_too_long");
+    }
+}

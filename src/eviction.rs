@@ -1,0 +1,309 @@
+//! Eviction: what goes when there is too much, and in which order: the trash, previews, then the clips that are worth least. Uploads go
+//! by their own time; what is pinned, waits or runs does not go.
+
+use crate::app::{App, What};
+use crate::bytes::Bytes;
+use crate::clip::Failure;
+use crate::index::events::Kind;
+use crate::index::going::{Candidate, Ending};
+use crate::library::{LibraryError, blocking, ledger_entry};
+use crate::retention::{self, Removal, Report, What as Thing};
+use crate::room::{self, FILES, Marks, Standing};
+use crate::timestamp::Timestamp;
+use crate::worker::chain;
+use crate::{sources, trash};
+
+/// The code that an evicted clip carries.
+pub const EVICTED: &str = "clip_evicted";
+/// Clips that go in one transaction.
+const BATCH: usize = 50;
+/// Files that go with a clip: its folder, itself and its poster.
+const FILES_OF_CLIP: u64 = 3;
+
+/// Whether clips may go for a goal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clips {
+    MayGo,
+    /// Others fill the disk: that is not paid with clips.
+    Stay,
+}
+
+/// What has to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Goal {
+    pub bytes: u64,
+    pub files: u64,
+    pub clips: Clips,
+    /// In words.
+    pub why: String,
+}
+
+impl Goal {
+    fn is_met(&self) -> bool {
+        self.bytes == 0 && self.files == 0
+    }
+
+    fn less(&mut self, bytes: u64, files: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.files = self.files.saturating_sub(files);
+    }
+}
+
+/// What has to go as things stand; nothing when all is well.
+pub fn goal(standing: &Standing, marks: &Marks) -> Option<Goal> {
+    let used = standing.used();
+    let (floor, free) = (marks.floor, standing.free());
+    // Begun before the floor is reached, so that nobody is turned away for want of a clean-up.
+    let short = free < floor.saturating_add(floor / 8);
+    let few = standing.left.files.filter(|files| *files < FILES);
+    let over = used > marks.high;
+    if !(over || short || few.is_some()) {
+        return None;
+    }
+    let for_budget = if over {
+        used.saturating_sub(marks.low)
+    } else {
+        0
+    };
+    let for_disk = if short {
+        floor.saturating_add(floor / 4).saturating_sub(free)
+    } else {
+        0
+    };
+    let taken = standing.left.total.saturating_sub(standing.left.free);
+    let ours = used >= taken / 2;
+    let why = if over {
+        format!("{} of {} are in use", Bytes(used), Bytes(marks.most))
+    } else if short {
+        format!(
+            "{} are free on the disk, and {} should be",
+            Bytes(free),
+            Bytes(floor)
+        )
+    } else {
+        format!("the disk can hold {} more files", few.unwrap_or_default())
+    };
+    // Clips go for the budget, and for the disk where it is theirs.
+    let (bytes, clips) = match (over, ours) {
+        (_, true) => (for_budget.max(for_disk), Clips::MayGo),
+        (true, false) => (for_budget, Clips::MayGo),
+        (false, false) => (for_disk, Clips::Stay),
+    };
+    let files = few.map_or(0, |files| 2 * FILES - files);
+    Some(Goal {
+        bytes,
+        files: if clips == Clips::Stay || ours {
+            files
+        } else {
+            0
+        },
+        clips,
+        why,
+    })
+}
+
+/// Removes trash and previews for so many bytes and files more; returns how many bytes that gave.
+///
+/// # Errors
+/// When index or disk refuse.
+pub async fn drop_caches(app: &App, bytes: u64, files: u64) -> Result<u64, LibraryError> {
+    let mut goal = Goal {
+        bytes,
+        files,
+        clips: Clips::Stay,
+        why: "there is no room for something new".to_owned(),
+    };
+    let mut report = Report::default();
+    caches(app, &mut goal, &mut report).await?;
+    Ok(report.bytes)
+}
+
+async fn caches(app: &App, goal: &mut Goal, report: &mut Report) -> Result<(), LibraryError> {
+    while !goal.is_met() {
+        let entries = app
+            .index
+            .trash(Timestamp(i64::MAX), None, trash::BATCH)
+            .await?;
+        if entries.is_empty() {
+            break;
+        }
+        let mut going = Vec::new();
+        for entry in entries {
+            if goal.is_met() {
+                break;
+            }
+            goal.less(entry.bytes, FILES_OF_CLIP);
+            going.push(entry);
+        }
+        trash::empty(app, &going).await?;
+        for entry in going {
+            report.add(Removal {
+                what: Thing::Trash,
+                id: entry.id.to_string(),
+                title: entry.title,
+                bytes: entry.bytes,
+                reason: goal.why.clone(),
+            });
+        }
+    }
+    if !goal.is_met() {
+        let wanted = if goal.files > 0 { u64::MAX } else { goal.bytes };
+        for part in sources::make_room(app, wanted).await? {
+            goal.less(part.bytes, 1);
+            report.add(Removal {
+                what: Thing::Previews,
+                id: part.id.to_string(),
+                title: part.part,
+                bytes: part.bytes,
+                reason: goal.why.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Makes room where it has run short.
+///
+/// # Errors
+/// When index or disk refuse.
+pub async fn run(app: &App, report: &mut Report) -> Result<(), LibraryError> {
+    let marks = Marks::of(&app.settings);
+    let Some(mut goal) = goal(&room::standing(app).await?, &marks) else {
+        return Ok(());
+    };
+    caches(app, &mut goal, report).await?;
+    // Kept windows would go here, before clips; there are none yet.
+    if !goal.is_met() {
+        let before = report.of(Thing::Clips);
+        let bytes = report.bytes;
+        retention::expire_clips(app, report).await?;
+        let count = report.of(Thing::Clips) - before;
+        goal.less(report.bytes - bytes, count.saturating_mul(FILES_OF_CLIP));
+    }
+    if goal.clips == Clips::MayGo {
+        clips(app, &mut goal, report).await?;
+    }
+    Ok(())
+}
+
+async fn clips(app: &App, goal: &mut Goal, report: &mut Report) -> Result<(), LibraryError> {
+    while !goal.is_met() {
+        let mut going: Vec<Candidate> = Vec::new();
+        for candidate in app.index.least_worth(BATCH).await? {
+            if goal.is_met() {
+                break;
+            }
+            goal.less(candidate.bytes, FILES_OF_CLIP);
+            going.push(candidate);
+        }
+        if going.is_empty() {
+            // Nothing is left that may go.
+            break;
+        }
+        let ending = Ending {
+            kind: Kind::Evicted,
+            failure: Failure {
+                code: EVICTED.to_owned(),
+                detail: "This clip was removed before its time to make room.".to_owned(),
+                hint: "Make it again: its recipe is kept.".to_owned(),
+            },
+            why: goal.why.clone(),
+        };
+        let reason = format!("removed to make room: {}", goal.why);
+        let ids = going.iter().map(|candidate| candidate.id).collect();
+        let ended = app.index.end_some(app.now(), ids, ending).await?;
+        if ended.is_empty() {
+            break;
+        }
+        for ended in ended {
+            let (store, id) = (app.store.clone(), ended.clip.id);
+            let entry = ledger_entry(&ended.clip);
+            // Files first: the ledger may need the room that they give.
+            let removed = blocking(move || {
+                store.remove_files(id)?;
+                store.write_ledger(id, &entry)
+            });
+            if let Err(error) = removed.await {
+                tracing::error!(clip = %id, error = %chain(&error), "files of an evicted clip stay");
+            }
+            app.bus.tell(id, What::State(ended.seq));
+            metrics::counter!("meme_maker_clips_evicted_total").increment(1);
+            tracing::info!(clip = %id, bytes = ended.bytes, why = goal.why, "clip evicted");
+            report.add(Removal {
+                what: Thing::Clips,
+                id: id.to_string(),
+                title: ended.clip.title,
+                bytes: ended.bytes,
+                reason: reason.clone(),
+            });
+        }
+        // Others want to write, too.
+        tokio::time::sleep(retention::PAUSE).await;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::keeping::Amounts;
+    use crate::store::disk::Left;
+
+    const MARKS: Marks = Marks {
+        floor: 800,
+        most: 10_000,
+        high: 9_000,
+        low: 8_000,
+    };
+
+    fn standing(clips: u64, total: u64, free: u64, files: u64) -> Standing {
+        Standing {
+            left: Left {
+                total,
+                free,
+                files: Some(files),
+            },
+            owed: 0,
+            amounts: Amounts {
+                clips,
+                ..Amounts::default()
+            },
+            previews: 0,
+        }
+    }
+
+    #[test]
+    fn room_is_made_above_the_high_mark_and_near_the_floor() {
+        use Clips::{MayGo, Stay};
+        for (standing, wanted) in [
+            // All is well, up to the mark and down to an eighth above the floor.
+            (standing(9_000, 20_000, 5_000, 9999), None),
+            (standing(0, 20_000, 900, 9999), None),
+            // Too much is ours: down to the low mark.
+            (
+                standing(9_001, 20_000, 5_000, 9999),
+                Some((1_001, 0, MayGo)),
+            ),
+            // The disk is small and full of ours: until there is room again.
+            (standing(5_000, 8_000, 850, 9999), Some((150, 0, MayGo))),
+            // Others fill the disk: only what nobody misses goes.
+            (standing(500, 8_000, 0, 9999), Some((1_000, 0, Stay))),
+            // Both: for our own part we pay.
+            (standing(9_500, 90_000, 0, 9999), Some((1_500, 0, MayGo))),
+            // Files run out.
+            (standing(5_000, 8_000, 2_000, 56), Some((0, 456, MayGo))),
+            (standing(10, 8_000, 2_000, 0), Some((0, 512, Stay))),
+        ] {
+            let found = goal(&standing, &MARKS).map(|goal| (goal.bytes, goal.files, goal.clips));
+            assert_eq!(found, wanted, "{standing:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_ballast_gave_up_counts_as_taken() {
+        let mut standing = standing(500, 8_000, 1_000, 9999);
+        assert_eq!(goal(&standing, &MARKS), None);
+        standing.owed = 200;
+        assert_eq!(goal(&standing, &MARKS).map(|goal| goal.bytes), Some(200));
+    }
+}

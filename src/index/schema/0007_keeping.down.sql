@@ -1,0 +1,18 @@
+DROP TABLE reserve;
+DROP TRIGGER tally_trash_out;
+DROP TRIGGER tally_trash_in;
+DROP TRIGGER tally_upload;
+DROP TRIGGER tally_upload_out;
+DROP TRIGGER tally_upload_in;
+DROP TRIGGER tally_clip;
+DROP TRIGGER tally_clip_out;
+DROP TRIGGER tally_clip_in;
+DROP TABLE tallies;
+DROP TABLE trash;
+DROP INDEX clips_past;
+DROP INDEX clips_expiring;
+CREATE INDEX clips_expiring ON clips (expires_at) WHERE state = 'ready';
+DROP INDEX clips_by_worth;
+ALTER TABLE clips DROP COLUMN worth;
+ALTER TABLE clips DROP COLUMN viewed_at;
+ALTER TABLE clips DROP COLUMN bytes;

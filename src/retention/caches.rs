@@ -1,0 +1,94 @@
+//! Sources that nobody has looked at for long, previews of no source or beyond their budget, and trash whose time has come.
+
+use super::{Manner, PAUSE, Removal, Report, What, clips};
+use crate::app::App;
+use crate::index::going::Records;
+use crate::index::trash::Trashed;
+use crate::library::{LibraryError, blocking};
+use crate::trash;
+
+pub(super) async fn previews(
+    app: &App,
+    manner: Manner,
+    report: &mut Report,
+) -> Result<(), LibraryError> {
+    let now = app.now();
+    let over = now.plus_millis(1);
+    clips::forget(app, Records::Sources, What::Sources, over, manner, report).await?;
+    let known = app.index.source_ids(now).await?;
+    let (previews, most) = (app.previews.clone(), app.settings.storage.preview_bytes);
+    let (strays, surplus) = blocking(move || match manner {
+        Manner::Preview => {
+            let strays = previews.strays(&known)?;
+            let gone: u64 = strays.iter().map(|(_, bytes)| bytes).sum();
+            // What goes with its source leaves that much more room.
+            let mut surplus = previews.surplus(most.0.saturating_add(gone))?;
+            surplus.retain(|part| known.contains(&part.id));
+            Ok((strays, surplus))
+        }
+        Manner::Remove => Ok((
+            previews.retain_by_source(&known)?,
+            previews.shrink_by_part(most.0)?,
+        )),
+    })
+    .await?;
+    for (id, bytes) in strays {
+        report.add(Removal {
+            what: What::Previews,
+            id: id.to_string(),
+            title: "all".to_owned(),
+            bytes,
+            reason: "previews of a source that is forgotten".to_owned(),
+        });
+    }
+    for part in surplus {
+        report.add(Removal {
+            what: What::Previews,
+            id: part.id.to_string(),
+            title: part.part,
+            bytes: part.bytes,
+            reason: format!("previews take more than {most}"),
+        });
+    }
+    Ok(())
+}
+
+pub(super) async fn trash(
+    app: &App,
+    manner: Manner,
+    report: &mut Report,
+) -> Result<(), LibraryError> {
+    let horizon = trash::horizon(app);
+    let mut after = None;
+    loop {
+        let page = app.index.trash(horizon, after, trash::BATCH).await?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        match manner {
+            Manner::Preview => after = Some((last.trashed_at, last.id)),
+            Manner::Remove => {
+                trash::empty(app, &page).await?;
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        for entry in page {
+            report.add(removal(app, entry));
+        }
+    }
+}
+
+fn removal(app: &App, entry: Trashed) -> Removal {
+    Removal {
+        what: What::Trash,
+        id: entry.id.to_string(),
+        bytes: entry.bytes,
+        reason: format!(
+            "{} at {}, in the trash until {}",
+            entry.why,
+            entry.trashed_at,
+            trash::goes_at(app, &entry)
+        ),
+        title: entry.title,
+    }
+}
