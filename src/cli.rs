@@ -3,8 +3,10 @@
 mod cleanup;
 mod clip;
 mod doctor;
+mod fsck;
 mod launch;
 mod probe;
+mod reindex;
 mod serve;
 mod token;
 
@@ -16,8 +18,10 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{ConfigError, Flags, Settings};
 use crate::cut::{CutError, sentence};
+use crate::index::IndexError;
 use crate::media::MediaError;
 use crate::recipe::{Source, parse_source_url};
+use crate::repair::RepairError;
 use crate::serve::StartError;
 use crate::source::SourceError;
 use crate::worker::chain;
@@ -47,6 +51,10 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Remove what is expired or orphaned, as the nightly sweep does.
     Cleanup(cleanup::Cleanup),
+    /// Hold index, ledger and storage against each other, and mend what differs.
+    Fsck(fsck::Fsck),
+    /// Make the index anew from ledger and storage.
+    Reindex(reindex::Reindex),
     /// Make tokens for the service.
     Token(token::Token),
     /// Print the OpenAPI document.
@@ -88,6 +96,13 @@ enum Exit {
     ProgramMissing = 6,
 }
 
+impl Exit {
+    /// Of a failure, which may be one for want of room.
+    const fn of(full: bool) -> Exit {
+        if full { Exit::NoSpace } else { Exit::Failed }
+    }
+}
+
 /// What went wrong, for a person at a terminal: one sentence, the code, the next step.
 #[derive(Debug)]
 struct Trouble {
@@ -119,6 +134,8 @@ pub fn run() -> ExitCode {
         Command::Probe(probe) => probe::run(probe),
         Command::Doctor(doctor) => doctor::run(doctor),
         Command::Cleanup(cleanup) => cleanup::run(cleanup),
+        Command::Fsck(fsck) => fsck::run(fsck),
+        Command::Reindex(reindex) => reindex::run(reindex),
         Command::Token(token) => token::run(token),
         Command::Openapi => {
             print(&crate::http::openapi::json());
@@ -204,6 +221,17 @@ impl From<ConfigError> for Trouble {
     }
 }
 
+impl From<RepairError> for Trouble {
+    fn from(error: RepairError) -> Trouble {
+        Trouble {
+            exit: Exit::of(error.is_full()),
+            code: error.code().to_owned(),
+            sentence: sentence(&chain(&error)),
+            hint: error.hint().to_owned(),
+        }
+    }
+}
+
 impl From<StartError> for Trouble {
     fn from(error: StartError) -> Trouble {
         let (exit, code, hint) = match &error {
@@ -212,11 +240,22 @@ impl From<StartError> for Trouble {
                 "data_dir",
                 "Check server.data_dir and its owner.",
             ),
-            StartError::Index(_) => (
+            StartError::Index(IndexError::Newer { .. }) => (
                 Exit::Failed,
                 "index",
                 "Check server.data_dir; a newer version may have written it.",
             ),
+            StartError::Index(_) => (
+                Exit::Failed,
+                "index",
+                "Run meme-maker fsck, which says what is wrong; meme-maker reindex makes the index anew and keeps the old one.",
+            ),
+            StartError::IndexLost(_) => (
+                Exit::Failed,
+                "index_missing",
+                "Start the service or run meme-maker reindex: both make it anew from ledger and storage.",
+            ),
+            StartError::Repair(error) => (Exit::of(error.is_full()), error.code(), error.hint()),
             StartError::Policy(_) => (
                 Exit::BadInput,
                 "config_invalid",

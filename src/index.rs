@@ -4,9 +4,12 @@
 pub mod clips;
 pub mod costs;
 pub mod events;
+pub mod mend;
 pub mod queue;
+pub mod rebuild;
 pub mod records;
 pub mod sources;
+pub mod still;
 pub mod tokens;
 pub mod uploads;
 
@@ -45,6 +48,22 @@ pub enum IndexError {
     Corrupt(String),
     #[error("the index is closed")]
     Closed,
+}
+
+impl IndexError {
+    /// Whether there was no room on the disk.
+    pub fn is_full(&self) -> bool {
+        match self {
+            IndexError::Sqlite(error) => {
+                error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            }
+            IndexError::File(_, error) => error.kind() == std::io::ErrorKind::StorageFull,
+            IndexError::Migration(_)
+            | IndexError::Newer { .. }
+            | IndexError::Corrupt(_)
+            | IndexError::Closed => false,
+        }
+    }
 }
 
 /// What a write does inside the group's transaction; the reply runs after the commit, with its error if it failed.
@@ -210,12 +229,18 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, IndexError> {
         connection.pragma_update(None, "synchronous", "FULL")?;
     }
     connection.set_prepared_statement_cache_capacity(64);
+    define(&connection)?;
+    Ok(connection)
+}
+
+/// Defines what statements and triggers of ours use.
+fn define(connection: &Connection) -> Result<(), IndexError> {
     // SQLite's own lower() knows only ASCII.
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     connection.create_scalar_function("folded", 1, flags, |context| {
         Ok(context.get::<String>(0)?.to_lowercase())
     })?;
-    Ok(connection)
+    Ok(())
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), IndexError> {

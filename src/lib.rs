@@ -32,6 +32,7 @@ pub mod access;
 pub mod keeper;
 pub mod library;
 pub mod monitor;
+pub mod repair;
 pub mod sources;
 pub mod trail;
 pub mod uploads;

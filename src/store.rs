@@ -1,7 +1,10 @@
 //! Published bytes on the local disk: the publish protocol, and the only folder that anything is served from. It knows nothing of
 //! the index; what is in its folders is for the caller to know.
 
+pub mod lock;
+pub mod lost;
 pub mod name;
+pub mod places;
 pub mod previews;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};

@@ -6,7 +6,9 @@ use super::{Exit, Place, Trouble, block_on, print};
 use crate::app::clock::Clock;
 use crate::index::Index;
 use crate::index::tokens::Kept;
+use crate::repair::index_lost;
 use crate::serve::StartError;
+use crate::store::places::Places;
 use crate::token::{Scope, Token as Whole, TokenId};
 
 /// Flags of `token`.
@@ -47,6 +49,10 @@ pub(super) fn run(token: Token) -> Result<Exit, Trouble> {
 
 fn make(create: Create) -> Result<Exit, Trouble> {
     let settings = create.place.settings()?;
+    // An empty index would be taken for the lost one.
+    if index_lost(&Places::of(&settings))? {
+        return Err(StartError::IndexLost(settings.server.data_dir).into());
+    }
     let mut scopes = create.scopes;
     scopes.sort_unstable();
     scopes.dedup();

@@ -21,6 +21,10 @@ pub enum Kind {
     KeeperRan,
     EgressRefused,
     TokenCreated,
+    BackupMade,
+    BackupFailed,
+    IndexRebuilt,
+    IndexRestored,
 }
 
 impl Kind {
@@ -40,6 +44,10 @@ impl Kind {
             Kind::KeeperRan => "keeper.ran",
             Kind::EgressRefused => "egress.refused",
             Kind::TokenCreated => "token.created",
+            Kind::BackupMade => "backup.made",
+            Kind::BackupFailed => "backup.failed",
+            Kind::IndexRebuilt => "index.rebuilt",
+            Kind::IndexRestored => "index.restored",
         }
     }
 }
@@ -122,6 +130,33 @@ impl Index {
                 data,
                 duration_ms: Some(duration_ms),
                 error: None,
+            };
+            append(connection, now, &entry)
+        })
+        .await
+    }
+
+    /// Records a backup, or why there is none.
+    ///
+    /// # Errors
+    /// When the index does not take it.
+    pub async fn record_backup(
+        &self,
+        now: Timestamp,
+        data: serde_json::Value,
+        duration_ms: i64,
+        error: Option<String>,
+    ) -> Result<i64, IndexError> {
+        self.write(move |connection| {
+            let entry = Entry {
+                kind: match error {
+                    None => Kind::BackupMade,
+                    Some(_) => Kind::BackupFailed,
+                },
+                subject: "",
+                data,
+                duration_ms: Some(duration_ms),
+                error: error.as_deref(),
             };
             append(connection, now, &entry)
         })

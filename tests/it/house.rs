@@ -21,7 +21,8 @@ const FLOORS: [&[&str]; 6] = [
     &["index", "media", "source", "store"],
     &["app", "cut"],
     &[
-        "access", "keeper", "library", "monitor", "sources", "trail", "uploads", "worker",
+        "access", "backup", "keeper", "library", "monitor", "repair", "sources", "trail",
+        "uploads", "worker",
     ],
     &["cli", "http", "serve"],
 ];
