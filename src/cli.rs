@@ -1,5 +1,6 @@
 //! The command line: parsing, dispatch and exit codes. One file a subcommand.
 
+mod backup;
 mod cleanup;
 mod clip;
 mod doctor;
@@ -7,6 +8,7 @@ mod fsck;
 mod launch;
 mod probe;
 mod reindex;
+mod restore;
 mod serve;
 mod token;
 
@@ -16,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::backup::BackupError;
 use crate::config::{ConfigError, Flags, Settings};
 use crate::cut::{CutError, sentence};
 use crate::index::IndexError;
@@ -51,6 +54,10 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Remove what is expired or orphaned, as the nightly sweep does.
     Cleanup(cleanup::Cleanup),
+    /// Write index, ledger and key into one archive, while the service runs.
+    Backup(backup::Backup),
+    /// Unpack a backup into an empty or missing data folder.
+    Restore(restore::Restore),
     /// Hold index, ledger and storage against each other, and mend what differs.
     Fsck(fsck::Fsck),
     /// Make the index anew from ledger and storage.
@@ -134,6 +141,8 @@ pub fn run() -> ExitCode {
         Command::Probe(probe) => probe::run(probe),
         Command::Doctor(doctor) => doctor::run(doctor),
         Command::Cleanup(cleanup) => cleanup::run(cleanup),
+        Command::Backup(backup) => backup::run(backup),
+        Command::Restore(restore) => restore::run(restore),
         Command::Fsck(fsck) => fsck::run(fsck),
         Command::Reindex(reindex) => reindex::run(reindex),
         Command::Token(token) => token::run(token),
@@ -225,6 +234,23 @@ impl From<RepairError> for Trouble {
     fn from(error: RepairError) -> Trouble {
         Trouble {
             exit: Exit::of(error.is_full()),
+            code: error.code().to_owned(),
+            sentence: sentence(&chain(&error)),
+            hint: error.hint().to_owned(),
+        }
+    }
+}
+
+impl From<BackupError> for Trouble {
+    fn from(error: BackupError) -> Trouble {
+        let exit = match error.code() {
+            "disk_full" | "disk_low" => Exit::NoSpace,
+            "backup_exists" | "backup_damaged" | "backup_newer" | "data_dir_not_empty"
+            | "secret_exists" => Exit::BadInput,
+            _ => Exit::Failed,
+        };
+        Trouble {
+            exit,
             code: error.code().to_owned(),
             sentence: sentence(&chain(&error)),
             hint: error.hint().to_owned(),

@@ -2,6 +2,7 @@
 //! make one call and render.
 
 pub mod access;
+pub mod backups;
 pub mod clip_json;
 pub mod clips;
 pub mod error;
@@ -27,7 +28,7 @@ use actix_web::{HttpMessage, Route, guard, web};
 
 use crate::app::Shared;
 use crate::token::Scope;
-use access::Access::{self, Anyone, Holder, Local, Maker};
+use access::Access::{self, Anyone, Holder, Local, Maker, With};
 
 /// One route.
 #[derive(Clone, Copy)]
@@ -133,6 +134,12 @@ pub const ROUTES: &[Entry] = &[
     }),
     api(Anyone, "GET", "/api/sources/{id}/waveform", || {
         get_or_head().to(sources::waveform)
+    }),
+    api(With(Scope::OpsRun), "POST", "/api/admin/backup", || {
+        web::post().to(backups::make)
+    }),
+    api(With(Scope::OpsRead), "GET", "/api/admin/backups", || {
+        web::get().to(backups::list)
     }),
     api(Anyone, "GET", "/api/health/live", || {
         web::get().to(health::live)

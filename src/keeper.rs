@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use crate::app::{App, Shared};
+use crate::backup;
 use crate::index::records::Horizons;
 use crate::library::{self, LibraryError};
 use crate::sources;
@@ -23,7 +24,9 @@ pub async fn start(app: Shared) -> Result<JobScheduler, JobSchedulerError> {
         (app.settings.keeper.expiry.clone(), Task::Expiry),
         (app.settings.keeper.sweep.clone(), Task::Sweep),
     ];
-    for (expression, task) in table {
+    let backup = app.settings.backup.schedule.clone();
+    let backup = (!backup.is_empty()).then_some((backup, Task::Backup));
+    for (expression, task) in table.into_iter().chain(backup) {
         let app = Shared::clone(&app);
         let job = Job::new_async(
             expression.as_str(),
@@ -45,6 +48,8 @@ pub enum Task {
     Expiry,
     /// Expiry, orphans and old records.
     Sweep,
+    /// A backup, as the settings say.
+    Backup,
 }
 
 impl Task {
@@ -52,6 +57,7 @@ impl Task {
         match self {
             Task::Expiry => "expiry",
             Task::Sweep => "sweep",
+            Task::Backup => "backup",
         }
     }
 }
@@ -62,6 +68,11 @@ pub async fn run(app: &App, task: Task) {
     let result = match task {
         Task::Expiry => expiry(app).await,
         Task::Sweep => sweep(app).await,
+        Task::Backup => {
+            // It keeps its own record; one that an operator has begun at this moment is as good.
+            let _ = backup::run(app).await;
+            return;
+        }
     };
     let ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
     match result {

@@ -29,6 +29,7 @@ pub mod cut;
 
 // -- third floor: use cases
 pub mod access;
+pub mod backup;
 pub mod keeper;
 pub mod library;
 pub mod monitor;

@@ -42,7 +42,7 @@ pub enum StartError {
     Bind(std::net::SocketAddr, #[source] std::io::Error),
     #[error("the figures cannot be collected")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
-    #[error("keeper.sweep or keeper.expiry is not a cron expression with seconds")]
+    #[error("a schedule of keeper or backup is not a cron expression with seconds")]
     Cron(#[from] tokio_cron_scheduler::JobSchedulerError),
     #[error("clips are in the ledger at {0} and there is no index")]
     IndexLost(PathBuf),
@@ -323,6 +323,10 @@ fn figures() -> Result<PrometheusHandle, StartError> {
     metrics::describe_counter!(
         "meme_maker_http_requests_total",
         "Requests answered, by route and status."
+    );
+    metrics::describe_counter!(
+        "meme_maker_backups_total",
+        "Backups that the service made, by result."
     );
     metrics::describe_counter!("meme_maker_previews_made_total", "Previews made, by part.");
     metrics::describe_histogram!(

@@ -126,6 +126,8 @@ pub const CODES: &[(&str, u16)] = &[
     ("unavailable", 503),
     ("disk_low", 507),
     ("disk_full", 507),
+    ("backup_running", 409),
+    ("backup_failed", 500),
     ("internal", 500),
     ("source_unsupported", 422),
     ("source_no_video", 422),

@@ -5,13 +5,13 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::error::{CODES, ProblemBody};
-use super::{clip_json, clips, events, files, health, sources, stream, uploads};
+use super::{backups, clip_json, clips, events, files, health, sources, stream, uploads};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Meme Maker", description = "Frame-exact clips from a link."),
     paths(clips::submit, clips::list, clips::show, clips::cancel, clips::retry, clips::remove, events::clip, files::download,
-          files::file, file_head, sources::look, sources::show, stream::stream, stream_head, sources::filmstrip, sources::waveform, uploads::options, uploads::create, uploads::show, uploads::add, uploads::remove, health::live, health::ready, health::metrics, document),
+          files::file, file_head, sources::look, sources::show, stream::stream, stream_head, sources::filmstrip, sources::waveform, uploads::options, uploads::create, uploads::show, uploads::add, uploads::remove, backups::make, backups::list, health::live, health::ready, health::metrics, document),
     components(schemas(ProblemBody, clip_json::ClipJson, clips::RecipeBody, clips::SegmentBody, clips::Time)),
     modifiers(&Additions)
 )]
@@ -26,6 +26,11 @@ impl Modify for Additions {
             .components
             .get_or_insert_default()
             .add_security_scheme("delete_token", scheme);
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        document
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("token", scheme);
         let codes = CODES.iter().map(|(code, status)| match status {
             0 => format!("- `{code}` (in the `error` of a failed clip)"),
             status if code.starts_with("source_") => {

@@ -61,11 +61,7 @@ impl Mender {
     /// # Errors
     /// When the index does not take it.
     pub fn expire(&self, now: Timestamp, id: ClipId) -> Result<bool, IndexError> {
-        let changed = self
-            .connection
-            .prepare_cached("UPDATE clips SET state = 'expired' WHERE id = ?1 AND state = 'ready'")?
-            .execute([id.to_string()])?;
-        if changed == 0 {
+        if !self.mark_expired(id)? {
             return Ok(false);
         }
         let entry = Entry {
@@ -77,6 +73,18 @@ impl Mender {
         };
         events::append(&self.connection, now, &entry)?;
         Ok(true)
+    }
+
+    /// The same without an entry in the trail, for many that one entry tells of.
+    ///
+    /// # Errors
+    /// When the index does not take it.
+    pub fn mark_expired(&self, id: ClipId) -> Result<bool, IndexError> {
+        let changed = self
+            .connection
+            .prepare_cached("UPDATE clips SET state = 'expired' WHERE id = ?1 AND state = 'ready'")?
+            .execute([id.to_string()])?;
+        Ok(changed == 1)
     }
 
     /// Notes that a clip has no picture.
