@@ -55,7 +55,7 @@ pub enum BackupError {
     Archive(#[from] ArchiveError),
     #[error(transparent)]
     Index(#[from] IndexError),
-    #[error("{0} could not be read or written")]
+    #[error("could not read or write {0}")]
     Io(String, #[source] io::Error),
 }
 
@@ -237,7 +237,15 @@ pub fn make(places: &Places, wish: &Wish, now: Timestamp) -> Result<Made, Backup
             for path in named(folder, left_behind)? {
                 fs::remove_file(&path).map_err(at(&path))?;
             }
-            folder.join(format!("{BEGIN}{}{END}", now.stamp()))
+            // Two in one second get names one after the other.
+            let mut moment = now;
+            loop {
+                let file = folder.join(format!("{BEGIN}{}{END}", moment.stamp()));
+                if file.symlink_metadata().is_err() {
+                    break file;
+                }
+                moment = moment.plus_millis(1000);
+            }
         }
     };
     if file.symlink_metadata().is_ok() {
@@ -290,9 +298,12 @@ fn write(
         .create_new(true)
         .mode(0o600)
         .open(partial)
-        .and_then(|file| own_like_folder(partial).map(|()| file))
         .map_err(at(partial))?;
     still::copy(&places.index(), copy)?;
+    if Still::open(copy)?.schema()? < still::known_schema() {
+        // Of a service that this version has not served yet.
+        still::bring_up(copy)?;
+    }
     let index = Still::open(copy)?;
     if let Some(fault) = index.faults()?.into_iter().next() {
         return Err(BackupError::Unsound(fault));

@@ -34,7 +34,7 @@ pub enum RepairError {
     StoreEmpty { ready: u64, clips: PathBuf },
     #[error(transparent)]
     Index(#[from] IndexError),
-    #[error("{0} could not be read or written")]
+    #[error("could not read or write {0}")]
     Io(String, #[source] io::Error),
 }
 
@@ -118,9 +118,12 @@ pub fn take(places: &Places) -> Result<Held, RepairError> {
     }
     whole(places)?;
     let path = places.lock();
-    lock::take(&path)
+    let held = lock::take(&path)
         .map_err(at(&path))?
-        .ok_or_else(|| RepairError::InUse(places.data.clone()))
+        .ok_or_else(|| RepairError::InUse(places.data.clone()))?;
+    // Of somebody who was ended in the middle.
+    reindex::forget_unfinished(places)?;
+    Ok(held)
 }
 
 /// Refuses data that was restored by half.

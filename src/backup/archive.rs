@@ -41,6 +41,8 @@ pub enum Name {
 }
 
 const MANIFEST: &str = "manifest.json";
+/// The SHA-256 of the manifest, and the end.
+const SEAL: &str = "manifest.sha256";
 
 impl Name {
     fn text(self) -> String {
@@ -192,6 +194,8 @@ impl Writer {
         };
         let text = serde_json::to_vec_pretty(&manifest)?;
         self.write_entry(MANIFEST, text.len() as u64, &mut text.as_slice())?;
+        let seal = hex(Sha256::new_with_prefix(&text));
+        self.write_entry(SEAL, seal.len() as u64, &mut seal.as_bytes())?;
         self.file.write_all(&[0; 2 * BLOCK as usize])?;
         Ok(self.file)
     }
@@ -305,14 +309,17 @@ pub fn read<E: From<ArchiveError>>(
     let entries = archive.entries().map_err(ArchiveError::Io)?.raw(true);
     let mut seen: Vec<Listed> = Vec::new();
     let mut parts = 0;
-    let (mut has_index, mut about) = (false, None);
+    let mut has_index = false;
+    let mut about: Option<(About, String)> = None;
+    let mut sealed = false;
     for entry in entries {
         let entry = entry.map_err(broken)?;
         let path = entry.path_bytes();
         let text = String::from_utf8_lossy(&path).into_owned();
         drop(path);
         let plain = entry.header().entry_type() == EntryType::Regular;
-        if !plain || about.is_some() || seen.len() > LISTED {
+        let over = about.is_some() != (text == SEAL) || sealed;
+        if !plain || over || seen.len() > LISTED {
             return Err(ArchiveError::Stranger(text).into());
         }
         let bytes = entry.header().entry_size().map_err(broken)?;
@@ -327,7 +334,19 @@ pub fn read<E: From<ArchiveError>>(
                 return Err(ArchiveError::Format(manifest.about.format).into());
             }
             compare(&manifest.entries, &seen)?;
-            about = Some(manifest.about);
+            about = Some((manifest.about, hex(content.hasher)));
+            continue;
+        }
+        if let Some((_, hash)) = &about {
+            let mut seal = String::new();
+            content
+                .take(MOST_MANIFEST)
+                .read_to_string(&mut seal)
+                .map_err(broken)?;
+            if seal != *hash {
+                return Err(ArchiveError::Damaged(MANIFEST.to_owned()).into());
+            }
+            sealed = true;
             continue;
         }
         if text == part_name(parts + 1) {
@@ -354,7 +373,7 @@ pub fn read<E: From<ArchiveError>>(
         });
     }
     match about {
-        Some(about) if has_index => Ok(about),
+        Some((about, _)) if has_index && sealed => Ok(about),
         _ => Err(ArchiveError::NotWhole.into()),
     }
 }

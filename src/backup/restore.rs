@@ -370,3 +370,51 @@ fn sync(dir: &Path) -> Result<(), BackupError> {
         .and_then(|dir| dir.sync_all())
         .map_err(at(dir))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Seek;
+
+    use super::*;
+    use crate::backup::archive::{About, FORMAT, Writer};
+    use crate::index::Index;
+
+    #[tokio::test]
+    async fn an_older_index_is_brought_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = dir.path().join("old.db");
+        crate::index::still::tests::write_older(&old);
+        let bytes = fs::read(&old).unwrap();
+        let mut writer = Writer::begin(tempfile::tempfile().unwrap(), Timestamp(0));
+        writer
+            .add(Name::Secret, 32, &mut [7; 32].as_slice())
+            .unwrap();
+        writer
+            .add(Name::Index, bytes.len() as u64, &mut bytes.as_slice())
+            .unwrap();
+        let about = About {
+            format: FORMAT,
+            version: "0".to_owned(),
+            schema: 1,
+            made_at: Timestamp(0),
+            clips: 1,
+            files: 0,
+        };
+        let mut file = writer.finish(about).unwrap();
+        let archive = dir.path().join("x.tar");
+        file.rewind().unwrap();
+        io::copy(&mut file, &mut File::create(&archive).unwrap()).unwrap();
+        let data = dir.path().join("data");
+        let places = Places {
+            storage: data.join("storage"),
+            uploads: data.join("uploads"),
+            secret: data.join("secret.key"),
+            data,
+        };
+        let restored = restore(&places, &archive, Timestamp(1)).unwrap();
+        assert_eq!((restored.clips, restored.expired), (1, 0));
+        let index = Index::open(&places.index(), 1).unwrap();
+        assert_eq!(index.counts().await.unwrap(), [(State::Failed, 1)]);
+        index.close();
+    }
+}

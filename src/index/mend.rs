@@ -137,10 +137,22 @@ impl Mender {
     /// # Errors
     /// When the index does not take it.
     pub fn drop_strangers(&self) -> Result<(), IndexError> {
+        // These have no row numbers by which the check could name their rows.
         self.connection.execute_batch(
             "DELETE FROM segments WHERE clip_id NOT IN (SELECT id FROM clips);
              DELETE FROM idempotency WHERE clip_id NOT IN (SELECT id FROM clips);",
         )?;
+        let mut query = self.connection.prepare(
+            "SELECT DISTINCT \"table\", rowid FROM pragma_foreign_key_check WHERE rowid IS NOT NULL",
+        )?;
+        let rows = query.query_map([], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
+        })?;
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        for (table, row) in rows {
+            self.connection
+                .execute(&format!("DELETE FROM \"{table}\" WHERE rowid = ?1"), [row])?;
+        }
         Ok(())
     }
 

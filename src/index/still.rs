@@ -166,9 +166,26 @@ impl Still {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::index::Index;
+
+    /// An index of the first schema with one clip.
+    pub(crate) fn write_older(path: &Path) {
+        let connection = Connection::open(path).unwrap();
+        connection
+            .execute_batch(include_str!("schema/0001_clips.up.sql"))
+            .unwrap();
+        let recipe = r#"{"url":"https://example.com/v.mp4","segments":[{"start":1,"end":2}],"mode":"exact","format":"mp4"}"#;
+        connection
+            .execute(
+                "INSERT INTO clips (id, state, title, recipe, visitor, estimate, created_at, queued_at)
+                 VALUES ('0192f0c1-2345-7abc-8def-0123456789ab', 'failed', 'x', ?1, 'v', 1, 1, 1)",
+                [recipe],
+            )
+            .unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+    }
 
     #[tokio::test]
     async fn a_copy_is_of_one_moment_and_stands_alone() {

@@ -64,6 +64,10 @@ fn clip(bench: &Bench<'_>, fault: Fault, id: ClipId) -> Result<String, RepairErr
     let places = bench.places;
     match fault {
         Fault::FileMissing => {
+            let folder = places.clip(id);
+            if folder.exists() {
+                aside(bench, fault, &folder)?;
+            }
             bench.index.expire(bench.now, id)?;
             write_entry(bench, id)?;
             Ok("expired; it can be made again".to_owned())

@@ -65,7 +65,7 @@ pub fn run(places: &Places, now: Timestamp, files: Files) -> Result<Report, Repa
 /// As above.
 pub fn under_lock(places: &Places, now: Timestamp, files: Files) -> Result<Report, RepairError> {
     let began = Instant::now();
-    let new = places.data.join("index.db.new");
+    let new = unfinished(places);
     let built = build(places, now, files, &new);
     if built.is_err() {
         remove(&new)?;
@@ -83,6 +83,18 @@ pub fn under_lock(places: &Places, now: Timestamp, files: Files) -> Result<Repor
     }
     report.ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(report)
+}
+
+fn unfinished(places: &Places) -> PathBuf {
+    places.data.join("index.db.new")
+}
+
+/// Removes an index that was not made to its end.
+///
+/// # Errors
+/// When it stays.
+pub fn forget_unfinished(places: &Places) -> Result<(), RepairError> {
+    remove(&unfinished(places))
 }
 
 /// Folders that no clip owns any more, and why.

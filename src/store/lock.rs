@@ -56,8 +56,9 @@ pub fn own_like_folder(path: &Path) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let Some(folder) = path.parent() else {
-        return Ok(());
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     };
     let (folder, own) = (std::fs::metadata(folder)?, std::fs::symlink_metadata(path)?);
     if (folder.uid(), folder.gid()) == (own.uid(), own.gid()) {

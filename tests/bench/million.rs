@@ -129,6 +129,7 @@ pub fn fill(data: &Path, clips: u32, depth: Depth) -> crate::Outcome<()> {
     fs::create_dir_all(data)?;
     let path = data.join("index.db");
     Index::open(&path, 1)?.close();
+    fs::write(data.join("secret.key"), [7; 32])?;
     let limits = Limits {
         max_clip: Seconds::from_whole(180),
         max_segments: 20,

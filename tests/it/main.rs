@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod backup;
 mod bad_input;
 mod binary;
 mod clips;
@@ -25,6 +26,7 @@ mod pages;
 mod playlists;
 mod random;
 mod refusals;
+mod repair;
 mod sandbox;
 mod shutdown;
 mod sources;
@@ -33,3 +35,9 @@ mod video_pages;
 mod withstand;
 
 mod support;
+
+/// A data folder that is filled past the service.
+#[path = "../bench/million.rs"]
+mod million;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
