@@ -7,7 +7,6 @@ use rusqlite::{Connection, params};
 
 use super::clips::{find, json, parse_id};
 use super::events::{self, Entry, Kind};
-use super::still::Still;
 use super::{IndexError, create_private, define, migrate};
 use crate::clip::{Clip, ClipId};
 use crate::recipe::Source;
@@ -33,6 +32,8 @@ pub struct Rebuild {
     connection: Connection,
     /// What makes the indexes of clips again once all are there: that is faster than keeping them up.
     indexes: Vec<String>,
+    /// Adds a clip that the old index knows too, with what it knows of it.
+    joined: Option<String>,
 }
 
 /// What came from the old index.
@@ -47,11 +48,11 @@ pub struct Taken {
 }
 
 impl Rebuild {
-    /// Begins an index in a new file.
+    /// Begins an index in a new file, beside an old one that was found whole.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub fn begin(path: &Path) -> Result<Rebuild, IndexError> {
+    /// When it cannot be made, or the old one is newer than this version.
+    pub fn begin(path: &Path, old: Option<&Path>) -> Result<Rebuild, IndexError> {
         create_private(path)?;
         let mut connection = Connection::open(path)?;
         define(&connection)?;
@@ -76,10 +77,57 @@ impl Rebuild {
         for name in names {
             connection.execute_batch(&format!("DROP INDEX \"{name}\""))?;
         }
-        Ok(Rebuild {
+        let mut rebuild = Rebuild {
             connection,
             indexes,
-        })
+            joined: None,
+        };
+        if let Some(old) = old {
+            rebuild
+                .connection
+                .execute("ATTACH ?1 AS old", [old.to_string_lossy()])?;
+            rebuild.joined = rebuild.join()?;
+        }
+        Ok(rebuild)
+    }
+
+    /// None when the old index has no clips at all.
+    fn join(&self) -> Result<Option<String>, IndexError> {
+        let clips = self.common("clips")?;
+        if clips.is_empty() {
+            return Ok(None);
+        }
+        let carried = clips
+            .iter()
+            .map(String::as_str)
+            .filter(|column| !LEDGERS.contains(column));
+        let (own, carried) = (quoted(LEDGERS), quoted(carried));
+        Ok(Some(format!(
+            "INSERT INTO main.clips ({own}, {carried}) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, {carried}
+             FROM old.clips WHERE id = ?1"
+        )))
+    }
+
+    fn insert_joined(&self, clip: &Clip) -> Result<bool, IndexError> {
+        let Some(sql) = &self.joined else {
+            return Ok(false);
+        };
+        let id = clip.id.to_string();
+        let inserted = self.connection.prepare_cached(sql)?.execute(params![
+            id,
+            clip.state.as_str(),
+            clip.title,
+            clip.outcome.as_ref().map(json).transpose()?,
+            clip.file_name,
+            clip.created_at.0,
+            clip.finished_at.map(|at| at.0),
+            clip.expires_at.map(|at| at.0),
+            clip.pinned
+        ])?;
+        if inserted == 1 {
+            insert_segments(&self.connection, clip, &id)?;
+        }
+        Ok(inserted == 1)
     }
 
     /// Adds clips, best in the order of their ids.
@@ -89,31 +137,19 @@ impl Rebuild {
     pub fn add(&self, clips: &[Clip]) -> Result<(), IndexError> {
         self.connection.execute_batch("BEGIN")?;
         for clip in clips {
-            insert(&self.connection, clip)?;
+            if !self.insert_joined(clip)? {
+                insert(&self.connection, clip)?;
+            }
         }
         Ok(self.connection.execute_batch("COMMIT")?)
     }
 
-    /// Takes over what the ledger does not know: clips that are not ready, who asked for a clip, views, tokens, the trail, uploads that
-    /// `kept` still has the bytes of.
+    /// Takes over from the old index what the ledger does not know: clips that are not ready, tokens, the trail, uploads that `kept` still
+    /// has the bytes of. What is known of clips that the ledger has came with them.
     ///
     /// # Errors
-    /// When the old index is damaged, or newer than this version.
-    pub fn take_over(&self, old: &Path, kept: impl Fn(&str) -> bool) -> Result<Taken, IndexError> {
-        let still = Still::open(old)?;
-        let found = still.schema()?;
-        if found > super::still::known_schema() {
-            return Err(IndexError::Newer {
-                found,
-                known: super::still::known_schema(),
-            });
-        }
-        if let Some(fault) = still.faults()?.into_iter().next() {
-            return Err(IndexError::Corrupt(fault));
-        }
-        drop(still);
-        self.connection
-            .execute("ATTACH ?1 AS old", [old.to_string_lossy()])?;
+    /// When the old index cannot be read after all; then nothing of this one is worth anything.
+    pub fn take_over(&self, kept: impl Fn(&str) -> bool) -> Result<Taken, IndexError> {
         self.connection.execute_batch("BEGIN")?;
         let taken = self.take_all(kept)?;
         self.connection.execute_batch("COMMIT")?;
@@ -134,16 +170,6 @@ impl Rebuild {
             "DELETE FROM main.segments WHERE clip_id {moved_on}"
         ))?;
         run(&format!("DELETE FROM main.clips WHERE id {moved_on}"))?;
-        let carried: Vec<&str> = clips
-            .iter()
-            .map(String::as_str)
-            .filter(|column| !LEDGERS.contains(column))
-            .collect();
-        let list = quoted(carried);
-        run(&format!(
-            "UPDATE main.clips SET ({list}) = (SELECT {list} FROM old.clips o WHERE o.id = clips.id)
-             WHERE id IN (SELECT id FROM old.clips)"
-        ))?;
         run("CREATE TEMP TABLE taken (id TEXT PRIMARY KEY) WITHOUT ROWID")?;
         taken.clips = run(
             "INSERT INTO taken SELECT id FROM old.clips WHERE id NOT IN (SELECT id FROM main.clips) ORDER BY id",
@@ -327,6 +353,10 @@ pub(super) fn insert(connection: &Connection, clip: &Clip) -> Result<(), IndexEr
         clip.downloads,
         upload
     ])?;
+    insert_segments(connection, clip, &id)
+}
+
+fn insert_segments(connection: &Connection, clip: &Clip, id: &str) -> Result<(), IndexError> {
     let mut segment = connection.prepare_cached(
         "INSERT INTO segments (clip_id, place, start_us, end_us) VALUES (?1, ?2, ?3, ?4)",
     )?;

@@ -202,10 +202,7 @@ impl Found {
 
 /// Where the index knows no clip.
 fn unknown(places: &Places, id: ClipId, found: &mut Found) -> Result<(), RepairError> {
-    let entry = match read(&places.entry(id))? {
-        Some(bytes) => Some(entry::read(id, &bytes)),
-        None => None,
-    };
+    let entry = read(&places.entry(id))?.map(|bytes| entry::read(id, &bytes));
     let folder = places.clip(id).exists();
     match (entry, folder) {
         (None, false) => {}

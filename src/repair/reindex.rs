@@ -150,7 +150,7 @@ fn fill(
 ) -> Result<(Report, Unknown), RepairError> {
     remove(new)?;
     let mut report = Report::default();
-    let rebuild = Rebuild::begin(new)?;
+    let rebuild = Rebuild::begin(new, old)?;
     let ids = list(&places.ledger(), entry_id)?.ids;
     let mut unreadable = Vec::new();
     let mut lost = Vec::new();
@@ -162,12 +162,12 @@ fn fill(
     })?;
     report.unreadable = unreadable.len() as u64;
     match old {
-        Some(old) => {
+        Some(_) => {
             let kept = |id: &str| {
                 id.parse()
                     .is_ok_and(|id| file_of(&places.uploads, id).is_file())
             };
-            let taken = rebuild.take_over(old, kept)?;
+            let taken = rebuild.take_over(kept)?;
             for id in taken.unproven {
                 if let Some(clip) = rebuild.clip(id)?
                     && !look::is_served(places, &clip)
@@ -194,12 +194,11 @@ fn fill(
     let mut unknown = Vec::new();
     lost.sort_unstable();
     for id in folders {
+        let known = ids.binary_search(&id).is_ok() && unreadable.binary_search(&id).is_err();
         if lost.binary_search(&id).is_ok() {
             unknown.push((Fault::FileSize, id));
-        } else if ids.binary_search(&id).is_err() || unreadable.binary_search(&id).is_ok() {
-            if rebuild.clip(id)?.is_none() {
-                unknown.push((Fault::FileOrphan, id));
-            }
+        } else if !known && rebuild.clip(id)?.is_none() {
+            unknown.push((Fault::FileOrphan, id));
         }
     }
     let data = serde_json::json!({

@@ -155,7 +155,7 @@ pub fn fill(data: &Path, clips: u32, depth: Depth) -> crate::Outcome<()> {
             scope.spawn(move || -> crate::Outcome<()> {
                 for (done, number) in (lane..clips).step_by(lanes as usize).enumerate() {
                     let same = bytes.join(format!("{lane}-{}", done as u32 / LINKS));
-                    if done as u32 % LINKS == 0 {
+                    if (done as u32).is_multiple_of(LINKS) {
                         fs::write(same.with_extension("film"), FILM)?;
                         fs::write(same.with_extension("poster"), POSTER)?;
                     }

@@ -1,5 +1,10 @@
 //! Backups taken while the service runs, and what comes back from them.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "what was not tried, and why, is told where the tests report"
+)]
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
