@@ -1,12 +1,16 @@
 //! The command line: parsing, dispatch and exit codes. One file a subcommand.
 
 mod alert;
+mod backup;
 mod cleanup;
 mod clip;
 mod doctor;
+mod fsck;
 mod launch;
 mod outward;
 mod probe;
+mod reindex;
+mod restore;
 mod schema;
 mod serve;
 mod token;
@@ -17,10 +21,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::backup::BackupError;
 use crate::config::{ConfigError, Flags, Settings};
 use crate::cut::{CutError, sentence};
+use crate::index::IndexError;
 use crate::media::MediaError;
 use crate::recipe::{Source, parse_source_url};
+use crate::repair::RepairError;
 use crate::serve::StartError;
 use crate::source::SourceError;
 use crate::worker::chain;
@@ -50,6 +57,14 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Remove what is expired or orphaned, as the nightly sweep does.
     Cleanup(cleanup::Cleanup),
+    /// Write index, ledger and key into one archive, while the service runs.
+    Backup(backup::Backup),
+    /// Unpack a backup into an empty or missing data folder.
+    Restore(restore::Restore),
+    /// Hold index, ledger and storage against each other, and mend what differs.
+    Fsck(fsck::Fsck),
+    /// Make the index anew from ledger and storage.
+    Reindex(reindex::Reindex),
     /// Make, list and revoke tokens of the service.
     Token(token::Token),
     /// Tell monitor.webhook_url that a unit has failed, as systemd does by OnFailure.
@@ -95,6 +110,13 @@ enum Exit {
     ProgramMissing = 6,
 }
 
+impl Exit {
+    /// Of a failure, which may be one for want of room.
+    const fn of(full: bool) -> Exit {
+        if full { Exit::NoSpace } else { Exit::Failed }
+    }
+}
+
 /// What went wrong, for a person at a terminal: one sentence, the code, the next step.
 #[derive(Debug)]
 struct Trouble {
@@ -126,6 +148,10 @@ pub fn run() -> ExitCode {
         Command::Probe(probe) => probe::run(probe),
         Command::Doctor(doctor) => doctor::run(doctor),
         Command::Cleanup(cleanup) => cleanup::run(cleanup),
+        Command::Backup(backup) => backup::run(backup),
+        Command::Restore(restore) => restore::run(restore),
+        Command::Fsck(fsck) => fsck::run(fsck),
+        Command::Reindex(reindex) => reindex::run(reindex),
         Command::Token(token) => token::run(token),
         Command::Alert(alert) => alert::run(alert),
         Command::Schema(schema) => schema::run(schema),
@@ -246,6 +272,34 @@ impl From<ConfigError> for Trouble {
     }
 }
 
+impl From<RepairError> for Trouble {
+    fn from(error: RepairError) -> Trouble {
+        Trouble {
+            exit: Exit::of(error.is_full()),
+            code: error.code().to_owned(),
+            sentence: sentence(&chain(&error)),
+            hint: error.hint().to_owned(),
+        }
+    }
+}
+
+impl From<BackupError> for Trouble {
+    fn from(error: BackupError) -> Trouble {
+        let exit = match error.code() {
+            "disk_full" | "disk_low" => Exit::NoSpace,
+            "backup_exists" | "backup_damaged" | "backup_newer" | "data_dir_not_empty"
+            | "secret_exists" => Exit::BadInput,
+            _ => Exit::Failed,
+        };
+        Trouble {
+            exit,
+            code: error.code().to_owned(),
+            sentence: sentence(&chain(&error)),
+            hint: error.hint().to_owned(),
+        }
+    }
+}
+
 impl From<StartError> for Trouble {
     fn from(error: StartError) -> Trouble {
         let (exit, code, hint) = match &error {
@@ -254,11 +308,22 @@ impl From<StartError> for Trouble {
                 "data_dir",
                 "Check server.data_dir and its owner.",
             ),
-            StartError::Index(_) => (
+            StartError::Index(IndexError::Newer { .. }) => (
                 Exit::Failed,
                 "index",
                 "Check server.data_dir; a newer version may have written it.",
             ),
+            StartError::Index(_) => (
+                Exit::Failed,
+                "index",
+                "Run meme-maker fsck, which says what is wrong; meme-maker reindex makes the index anew and keeps the old one.",
+            ),
+            StartError::IndexLost(_) => (
+                Exit::Failed,
+                "index_missing",
+                "Start the service or run meme-maker reindex: both make it anew from ledger and storage.",
+            ),
+            StartError::Repair(error) => (Exit::of(error.is_full()), error.code(), error.hint()),
             StartError::Policy(_) => (
                 Exit::BadInput,
                 "config_invalid",

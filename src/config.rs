@@ -177,6 +177,11 @@ impl Settings {
         serde_json::to_string(&copy).unwrap_or_default()
     }
 
+    /// The directory of scheduled backups: `backup.dir`, or `backups` inside the data directory.
+    pub fn backup_dir(&self) -> PathBuf {
+        self.or_in_data(&self.backup.dir, "backups")
+    }
+
     /// The directory of uploads.
     pub fn uploads_dir(&self) -> PathBuf {
         self.server.data_dir.join("uploads")
@@ -299,6 +304,9 @@ impl Settings {
         }
         if self.sources.preview_seconds == 0 {
             return wrong("sources.preview_seconds", &0, "choose at least 1");
+        }
+        if !(1..=10_000).contains(&self.backup.keep) {
+            return wrong("backup.keep", &self.backup.keep, "choose 1 to 10000");
         }
         let monitor = &self.monitor;
         if !(1..=100).contains(&monitor.high_percent) {

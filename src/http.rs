@@ -2,6 +2,7 @@
 //! make one call and render.
 
 pub mod access;
+pub mod backups;
 pub mod clip_json;
 pub mod clips;
 pub mod error;
@@ -143,6 +144,12 @@ pub const ROUTES: &[Entry] = &[
     }),
     api(Anyone, "GET", "/api/sources/{id}/waveform", || {
         get_or_head().to(sources::waveform)
+    }),
+    api(With(Scope::OpsRun), "POST", "/api/admin/backup", || {
+        web::post().to(backups::make)
+    }),
+    api(With(Scope::OpsRead), "GET", "/api/admin/backups", || {
+        web::get().to(backups::list)
     }),
     api(With(Scope::Admin), "GET", "/api/admin/tokens", || {
         web::get().to(tokens::list)

@@ -7,10 +7,13 @@ pub mod events;
 pub mod going;
 pub mod keeping;
 pub mod listing;
+pub mod mend;
 pub mod queue;
+pub mod rebuild;
 pub mod records;
 pub mod schema;
 pub mod sources;
+pub mod still;
 pub mod tokens;
 pub mod trash;
 pub mod uploads;
@@ -322,19 +325,25 @@ fn teach(connection: &Connection) -> Result<(), rusqlite::Error> {
     })
 }
 
+/// Brings the index to this version's schema, a copy being kept first.
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
+    let found = Migrations::from_slice(MIGRATIONS).current_version(connection)?;
+    if let SchemaVersion::Inside(found) = found
+        && found.get() < MIGRATIONS.len()
+    {
+        schema::keep_copy(connection, path, MIGRATIONS.len());
+    }
+    latest(connection)
+}
+
+/// Brings a database to this version's schema.
+fn latest(connection: &mut Connection) -> Result<(), IndexError> {
     let migrations = Migrations::from_slice(MIGRATIONS);
-    match migrations.current_version(connection)? {
-        SchemaVersion::Outside(found) => {
-            return Err(IndexError::Newer {
-                found: found.get(),
-                known: MIGRATIONS.len(),
-            });
-        }
-        SchemaVersion::Inside(found) if found.get() < MIGRATIONS.len() => {
-            schema::keep_copy(connection, path, MIGRATIONS.len());
-        }
-        SchemaVersion::Inside(_) | SchemaVersion::NoneSet => {}
+    if let SchemaVersion::Outside(found) = migrations.current_version(connection)? {
+        return Err(IndexError::Newer {
+            found: found.get(),
+            known: MIGRATIONS.len(),
+        });
     }
     migrations.to_latest(connection)?;
     Ok(())

@@ -12,7 +12,8 @@ use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Shared};
-use crate::config::Keeper;
+use crate::backup;
+use crate::config::Settings;
 use crate::eviction;
 use crate::index::going::LastRun;
 use crate::library::LibraryError;
@@ -30,10 +31,12 @@ pub enum Task {
     Sweep,
     /// Making room.
     Evict,
+    /// A backup, where the settings say when.
+    Backup,
 }
 
 impl Task {
-    pub const ALL: [Task; 3] = [Task::Expiry, Task::Sweep, Task::Evict];
+    pub const ALL: [Task; 4] = [Task::Expiry, Task::Sweep, Task::Evict, Task::Backup];
 
     /// Its word in the trail.
     pub const fn name(self) -> &'static str {
@@ -41,21 +44,23 @@ impl Task {
             Task::Expiry => "expiry",
             Task::Sweep => "sweep",
             Task::Evict => "evict",
+            Task::Backup => "backup",
         }
     }
 
-    /// When it runs.
-    pub fn expression(self, keeper: &Keeper) -> &str {
+    /// When it runs; empty when it never does.
+    pub fn expression(self, settings: &Settings) -> &str {
         match self {
-            Task::Expiry => &keeper.expiry,
-            Task::Sweep => &keeper.sweep,
-            Task::Evict => &keeper.evict,
+            Task::Expiry => &settings.keeper.expiry,
+            Task::Sweep => &settings.keeper.sweep,
+            Task::Evict => &settings.keeper.evict,
+            Task::Backup => &settings.backup.schedule,
         }
     }
 
     /// The first moment after `from` at which it runs; none when there is none.
-    pub fn next(self, keeper: &Keeper, from: Timestamp) -> Option<Timestamp> {
-        let cron = parsed(self.expression(keeper)).ok()?;
+    pub fn next(self, settings: &Settings, from: Timestamp) -> Option<Timestamp> {
+        let cron = parsed(self.expression(settings)).ok()?;
         let from = DateTime::<Utc>::from_timestamp_millis(from.0)?;
         let next = cron.find_next_occurrence(&from, false).ok()?;
         // Expressions name seconds; what is less of the moment asked about is carried along.
@@ -87,19 +92,19 @@ pub struct Line {
 /// # Errors
 /// When the index cannot be read.
 pub async fn table(app: &App) -> Result<Vec<Line>, LibraryError> {
-    let keeper = &app.settings.keeper;
+    let settings = &app.settings;
     let mut lines = Vec::new();
     for task in Task::ALL {
         let (running, last) = app.keeping.standing(task.name());
         lines.push(Line {
             task,
-            expression: task.expression(keeper).to_owned(),
+            expression: task.expression(settings).to_owned(),
             running,
             last: match last {
                 Some(last) => Some(last),
                 None => app.index.last_run(task.name()).await?,
             },
-            next: task.next(keeper, app.now()),
+            next: task.next(settings, app.now()),
         });
     }
     Ok(lines)
@@ -112,7 +117,10 @@ pub async fn table(app: &App) -> Result<Vec<Line>, LibraryError> {
 pub async fn start(app: Shared) -> Result<JobScheduler, JobSchedulerError> {
     let scheduler = JobScheduler::new().await?;
     for task in Task::ALL {
-        let expression = task.expression(&app.settings.keeper).to_owned();
+        let expression = task.expression(&app.settings).to_owned();
+        if expression.is_empty() {
+            continue;
+        }
         let app = Shared::clone(&app);
         let job = Job::new_async(
             expression.as_str(),
@@ -157,13 +165,18 @@ pub async fn run(app: &App, task: Task) -> Option<Report> {
     // The two that go through the same things take turns; making room waits for nobody.
     let _turn = match task {
         Task::Expiry | Task::Sweep => Some(app.keeping.turn.lock().await),
-        Task::Evict => None,
+        Task::Evict | Task::Backup => None,
     };
     let (at, began) = (app.now(), Instant::now());
     let report = match task {
         Task::Expiry => retention::tidy(app, Extent::Due, Manner::Remove).await,
         Task::Sweep => retention::tidy(app, Extent::All, Manner::Remove).await,
         Task::Evict => make_room(app).await,
+        Task::Backup => {
+            // It keeps its own record; one that an operator has begun at this moment is as good.
+            let _ = backup::run(app).await;
+            Report::default()
+        }
     };
     let ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
     let last = LastRun {
@@ -211,28 +224,25 @@ mod tests {
 
     #[test]
     fn the_next_run_is_the_next_moment_that_the_expression_names() {
-        let keeper = Keeper {
-            sweep: "0 0 2 * * *".to_owned(),
-            expiry: "0 */5 * * * *".to_owned(),
-            evict: "not cron".to_owned(),
-        };
+        let mut settings = Settings::default();
+        settings.keeper.evict = "not cron".to_owned();
         let at = |text: &str| {
             let moment = DateTime::parse_from_rfc3339(text).unwrap();
             Timestamp(moment.timestamp_millis())
         };
         let now = at("2027-01-31T23:57:30.250Z");
         assert_eq!(
-            Task::Expiry.next(&keeper, now),
+            Task::Expiry.next(&settings, now),
             Some(at("2027-02-01T00:00:00Z"))
         );
         assert_eq!(
-            Task::Sweep.next(&keeper, now),
+            Task::Sweep.next(&settings, now),
             Some(at("2027-02-01T02:00:00Z"))
         );
-        assert_eq!(Task::Evict.next(&keeper, now), None);
+        assert_eq!(Task::Evict.next(&settings, now), None);
         let then = at("2027-02-01T00:00:00Z");
         assert_eq!(
-            Task::Expiry.next(&keeper, then),
+            Task::Expiry.next(&settings, then),
             Some(at("2027-02-01T00:05:00Z"))
         );
     }

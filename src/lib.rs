@@ -30,10 +30,12 @@ pub mod cut;
 
 // -- third floor: use cases
 pub mod access;
+pub mod backup;
 pub mod eviction;
 pub mod keeper;
 pub mod library;
 pub mod monitor;
+pub mod repair;
 pub mod retention;
 pub mod room;
 pub mod sources;

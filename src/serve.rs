@@ -27,10 +27,13 @@ use crate::cut::Tools;
 use crate::http::feed::Feed;
 use crate::index::events::{Kind, Note};
 use crate::index::{Index, IndexError};
+use crate::repair::{self, Files, RepairError};
 use crate::source::gate::{Gate, Policy, PolicyError};
 use crate::source::upload::UploadStore;
 use crate::store::LocalStore;
 use crate::store::ballast::Ballast;
+use crate::store::lock::Held;
+use crate::store::places::Places;
 use crate::store::previews::Previews;
 use crate::{http, keeper, library, monitor, sources, trail, uploads, worker};
 
@@ -51,8 +54,12 @@ pub enum StartError {
     Bind(std::net::SocketAddr, #[source] std::io::Error),
     #[error("the figures cannot be collected")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
-    #[error("keeper.sweep, keeper.expiry or keeper.evict is not a cron expression with seconds")]
+    #[error("a schedule of keeper or backup is not a cron expression with seconds")]
     Cron(#[from] tokio_cron_scheduler::JobSchedulerError),
+    #[error("clips are in the ledger at {0} and there is no index")]
+    IndexLost(PathBuf),
+    #[error(transparent)]
+    Repair(#[from] RepairError),
     #[error(transparent)]
     Library(#[from] library::LibraryError),
     #[error("the service stopped serving")]
@@ -88,6 +95,9 @@ pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
     make_private(&data).map_err(in_folder(&data))?;
     settings.server.data_dir = std::path::absolute(&data).map_err(in_folder(&data))?;
     let data = settings.server.data_dir.clone();
+    if repair::index_lost(&Places::of(&settings))? {
+        return Err(StartError::IndexLost(data));
+    }
     let storage = settings.storage_dir();
     let store = LocalStore::open(&storage, &data).map_err(in_folder(&storage))?;
     let previews = Previews::open(&data).map_err(in_folder(&data))?;
@@ -145,6 +155,32 @@ fn make_private(dir: &Path) -> std::io::Result<()> {
         .create(dir)
 }
 
+/// Takes the data for this process alone, and makes the index anew where there is none although there are clips.
+///
+/// # Errors
+/// When another process has the data, it was restored by half, or no index can be made.
+async fn take(settings: &Settings) -> Result<Held, StartError> {
+    let places = Places::of(settings);
+    let data = places.data.clone();
+    make_private(&data).map_err(|error| StartError::Folder(data, error))?;
+    let held = repair::take(&places)?;
+    if !repair::index_lost(&places)? {
+        return Ok(held);
+    }
+    tracing::warn!("there is no index, but clips are in the ledger: it is made anew");
+    // Systemd waits for a start only so long.
+    pulse::notify(sd_notify::NotifyState::ExtendTimeoutUsec(600_000_000));
+    let now = Clock::default().now();
+    let made = tokio::task::spawn_blocking(move || {
+        repair::reindex::under_lock(&places, now, Files::Expected)
+    });
+    let report = made
+        .await
+        .map_err(|error| StartError::Server(std::io::Error::other(error)))??;
+    tracing::warn!(?report, "the index was made anew");
+    Ok(held)
+}
+
 /// Serves until SIGTERM or SIGINT, then winds down: nothing new is taken, the cut in hand gets `server.drain_seconds` to finish, what
 /// is left is queued again.
 ///
@@ -159,6 +195,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     let bind = settings.server.bind;
     let mut signals = Signals::listen().map_err(StartError::Server)?;
     let figures = figures::collect()?;
+    let _held = take(&settings).await?;
     let app = open(settings).await?;
     library::reconcile(&app).await?;
     sources::reconcile(&app).await?;

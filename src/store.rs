@@ -3,7 +3,10 @@
 
 pub mod ballast;
 pub mod disk;
+pub mod lock;
+pub mod lost;
 pub mod name;
+pub mod places;
 pub mod previews;
 pub mod trash;
 

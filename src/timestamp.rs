@@ -29,6 +29,17 @@ impl Timestamp {
     pub fn minus_days(self, days: u32) -> Self {
         self.plus_millis(-i64::from(days) * 86_400_000)
     }
+
+    /// To the second, fit for file names and sorted as moments are: `20261121T030000Z`.
+    pub fn stamp(self) -> String {
+        let text = self.to_string();
+        let whole = text.split('.').next().unwrap_or_default();
+        let kept: String = whole
+            .chars()
+            .filter(|letter| letter.is_ascii_digit() || *letter == 'T')
+            .collect();
+        format!("{kept}Z")
+    }
 }
 
 impl fmt::Display for Timestamp {
@@ -52,5 +63,15 @@ impl<'de> Deserialize<'de> for Timestamp {
         DateTime::parse_from_rfc3339(&text)
             .map(|time| Timestamp(time.timestamp_millis()))
             .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_a_moment_without_punctuation() {
+        assert_eq!(Timestamp(1_795_230_000_123).stamp(), "20261121T030000Z");
     }
 }

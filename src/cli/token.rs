@@ -8,7 +8,9 @@ use crate::cut::sentence;
 use crate::http::tokens::TokenJson;
 use crate::index::Index;
 use crate::index::tokens::Kept;
+use crate::repair::index_lost;
 use crate::serve::StartError;
+use crate::store::places::Places;
 use crate::token::{Grant, Scope, TokenId};
 
 /// Flags of `token`.
@@ -87,6 +89,10 @@ fn make(create: Create) -> Result<Exit, Trouble> {
         hint: "See meme-maker token create --help.".to_owned(),
     })?;
     let settings = create.place.settings()?;
+    // An empty index would be taken for the lost one.
+    if index_lost(&Places::of(&settings))? {
+        return Err(StartError::IndexLost(settings.server.data_dir).into());
+    }
     let (token, kept) = with_index(&settings, async |index| {
         access::create(index, Clock::default().now(), grant).await
     })?;

@@ -146,6 +146,8 @@ pub const CODES: &[(&str, u16)] = &[
     ("disk_full", 507),
     ("pins_full", 507),
     ("keeper_busy", 409),
+    ("backup_running", 409),
+    ("backup_failed", 500),
     ("internal", 500),
     ("source_unsupported", 422),
     ("source_no_video", 422),

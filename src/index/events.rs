@@ -33,6 +33,8 @@ pub enum Kind {
     AlertFailed,
     ServiceStarted,
     ServiceStopped,
+    IndexRebuilt,
+    IndexRestored,
 }
 
 impl Kind {
@@ -57,6 +59,8 @@ impl Kind {
         Kind::TokenRevoked,
         Kind::BackupMade,
         Kind::BackupFailed,
+        Kind::IndexRebuilt,
+        Kind::IndexRestored,
         Kind::HealthChanged,
         Kind::AlertSent,
         Kind::AlertFailed,
@@ -91,6 +95,8 @@ impl Kind {
             Kind::AlertFailed => "alert.failed",
             Kind::ServiceStarted => "service.started",
             Kind::ServiceStopped => "service.stopped",
+            Kind::IndexRebuilt => "index.rebuilt",
+            Kind::IndexRestored => "index.restored",
         }
     }
 }
@@ -322,6 +328,33 @@ impl Index {
             let entry = Entry {
                 kind: Kind::KeeperRan,
                 subject: task,
+                data,
+                duration_ms: Some(duration_ms),
+                error: error.as_deref(),
+            };
+            append(connection, now, &entry)
+        })
+        .await
+    }
+
+    /// Records a backup, or why there is none.
+    ///
+    /// # Errors
+    /// When the index does not take it.
+    pub async fn record_backup(
+        &self,
+        now: Timestamp,
+        data: serde_json::Value,
+        duration_ms: i64,
+        error: Option<String>,
+    ) -> Result<i64, IndexError> {
+        self.write(move |connection| {
+            let entry = Entry {
+                kind: match error {
+                    None => Kind::BackupMade,
+                    Some(_) => Kind::BackupFailed,
+                },
+                subject: "",
                 data,
                 duration_ms: Some(duration_ms),
                 error: error.as_deref(),

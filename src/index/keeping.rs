@@ -75,40 +75,6 @@ impl Index {
         .await
     }
 
-    /// Counts the sums anew, and what clips are worth: for an index that was put together from elsewhere.
-    ///
-    /// # Errors
-    /// When the index does not do it.
-    pub async fn recount(&self) -> Result<(), IndexError> {
-        self.write(|connection| {
-            let mut ready = connection.prepare_cached(
-                "SELECT id, coalesce(finished_at, created_at), viewed_at,
-                        CASE bytes WHEN 0 THEN coalesce(json_extract(outcome, '$.size'), 0) ELSE bytes END
-                 FROM clips WHERE state = 'ready' AND (bytes = 0 OR worth = 0)",
-            )?;
-            let rows = ready.query_map([], |row| {
-                Ok((row.get::<_, String>(0)?, row.get(1)?, row.get::<_, Option<i64>>(2)?, row.get::<_, u64>(3)?))
-            })?;
-            let rows: Vec<(String, i64, Option<i64>, u64)> = rows.collect::<Result<_, _>>()?;
-            let mut update = connection
-                .prepare_cached("UPDATE clips SET bytes = ?2, worth = ?3 WHERE id = ?1")?;
-            for (id, finished, viewed, bytes) in rows {
-                let worth = worth(Timestamp(finished), viewed.map(Timestamp), bytes);
-                update.execute(params![id, bytes, worth])?;
-            }
-            connection.execute(
-                "UPDATE tallies SET
-                    clips = (SELECT coalesce(sum(bytes), 0) FROM clips WHERE state = 'ready'),
-                    pinned = (SELECT coalesce(sum(bytes), 0) FROM clips WHERE state = 'ready' AND pinned = 1),
-                    uploads = (SELECT coalesce(sum(received), 0) FROM uploads),
-                    trash = (SELECT coalesce(sum(bytes), 0) FROM trash)",
-                [],
-            )?;
-            Ok(())
-        })
-        .await
-    }
-
     /// Changes a clip, with its event, as far as `bounds` allow.
     ///
     /// # Errors
@@ -242,6 +208,20 @@ fn changed(
     Ok(Changed::Done(Box::new(clip), seq))
 }
 
+/// Counts the sums anew, and what ready clips are worth that have none yet: for rows that came past the triggers.
+pub(super) fn recount(connection: &Connection) -> Result<(), IndexError> {
+    connection.execute_batch(
+        "UPDATE clips SET bytes = coalesce(json_extract(outcome, '$.size'), 0) WHERE state = 'ready' AND bytes = 0;
+         UPDATE clips SET worth = coalesce(finished_at, created_at) WHERE state = 'ready' AND worth = 0;
+         UPDATE tallies SET
+             clips = (SELECT coalesce(sum(bytes), 0) FROM clips WHERE state = 'ready'),
+             pinned = (SELECT coalesce(sum(bytes), 0) FROM clips WHERE state = 'ready' AND pinned = 1),
+             uploads = (SELECT coalesce(sum(received), 0) FROM uploads),
+             trash = (SELECT coalesce(sum(bytes), 0) FROM trash);",
+    )?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,7 +291,7 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(sums(&index).await, (0, 0, 0, 0));
-        index.recount().await.unwrap();
+        index.write(recount).await.unwrap();
         assert_eq!(sums(&index).await, (40, 0, 0, 0));
     }
 }

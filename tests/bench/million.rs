@@ -129,6 +129,7 @@ pub fn fill(data: &Path, clips: u32, depth: Depth) -> crate::Outcome<()> {
     fs::create_dir_all(data)?;
     let path = data.join("index.db");
     Index::open(&path, 1)?.close();
+    fs::write(data.join("secret.key"), [7; 32])?;
     let limits = Limits {
         max_clip: Seconds::from_whole(180),
         max_segments: 20,
@@ -154,7 +155,7 @@ pub fn fill(data: &Path, clips: u32, depth: Depth) -> crate::Outcome<()> {
             scope.spawn(move || -> crate::Outcome<()> {
                 for (done, number) in (lane..clips).step_by(lanes as usize).enumerate() {
                     let same = bytes.join(format!("{lane}-{}", done as u32 / LINKS));
-                    if done as u32 % LINKS == 0 {
+                    if (done as u32).is_multiple_of(LINKS) {
                         fs::write(same.with_extension("film"), FILM)?;
                         fs::write(same.with_extension("poster"), POSTER)?;
                     }

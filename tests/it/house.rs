@@ -23,10 +23,12 @@ const FLOORS: [&[&str]; 6] = [
     &["app", "cut"],
     &[
         "access",
+        "backup",
         "eviction",
         "keeper",
         "library",
         "monitor",
+        "repair",
         "retention",
         "room",
         "sources",

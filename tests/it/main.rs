@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod backup;
 mod bad_input;
 mod binary;
 mod clips;
@@ -28,6 +29,7 @@ mod pages;
 mod playlists;
 mod random;
 mod refusals;
+mod repair;
 mod sandbox;
 mod shutdown;
 mod sources;
@@ -38,3 +40,9 @@ mod watch;
 mod withstand;
 
 mod support;
+
+/// A data folder that is filled past the service.
+#[path = "../bench/million.rs"]
+mod million;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -20,11 +20,11 @@ const DAY: i64 = 24 * HOUR;
 async fn pass(app: &Shared, until: Timestamp, tasks: &[Task]) -> Vec<(Timestamp, Task, Report)> {
     let mut ran = Vec::new();
     loop {
-        let keeper = &app.settings.keeper;
+        let settings = &app.settings;
         let now = app.now();
         let next: Vec<(Timestamp, Task)> = tasks
             .iter()
-            .filter_map(|task| Some((task.next(keeper, now)?, *task)))
+            .filter_map(|task| Some((task.next(settings, now)?, *task)))
             .collect();
         let Some(at) = next
             .iter()
