@@ -314,8 +314,11 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, IndexError> {
     Ok(connection)
 }
 
-/// The functions that schema and queries use. SQLite's own lower() knows only ASCII.
-fn teach(connection: &Connection) -> Result<(), rusqlite::Error> {
+/// Teaches a connection the functions that schema and queries use. SQLite's own lower() knows only ASCII.
+///
+/// # Errors
+/// When it does not learn them.
+pub fn teach(connection: &Connection) -> Result<(), rusqlite::Error> {
     // Innocuous: triggers may call it.
     let flags = FunctionFlags::SQLITE_UTF8
         | FunctionFlags::SQLITE_DETERMINISTIC

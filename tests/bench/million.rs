@@ -189,12 +189,7 @@ fn files(data: &Path, same: &Path, clip: &Clip) -> crate::Outcome<()> {
 
 fn index(path: &Path, clips: u32, recipe: &Recipe, sha256: &str) -> crate::Outcome<()> {
     let connection = Connection::open(path)?;
-    // Triggers may use what the service defines for itself.
-    let deterministic = rusqlite::functions::FunctionFlags::SQLITE_UTF8
-        | rusqlite::functions::FunctionFlags::SQLITE_DETERMINISTIC;
-    connection.create_scalar_function("folded", 1, deterministic, |context| {
-        Ok(context.get::<String>(0)?.to_lowercase())
-    })?;
+    meme_maker::index::teach(&connection)?;
     connection.pragma_update(None, "synchronous", "OFF")?;
     connection.pragma_update(None, "cache_size", -200_000)?;
     connection.execute_batch("BEGIN")?;

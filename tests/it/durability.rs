@@ -222,7 +222,7 @@ fn the_index_is_a_write_ahead_log_with_foreign_keys_and_strict_tables() {
         .unwrap();
     assert_eq!(journal, "wal");
     let strict: Vec<(String, bool)> = index
-        .prepare("SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_%'")
+        .prepare("SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite_%'")
         .unwrap()
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
         .unwrap()

@@ -60,14 +60,7 @@ fn filled(clips: u32) -> (tempfile::TempDir, PathBuf) {
 
 fn sql(data: &Path, statement: &str) {
     let connection = Connection::open(data.join("index.db")).unwrap();
-    connection
-        .create_scalar_function(
-            "folded",
-            1,
-            rusqlite::functions::FunctionFlags::SQLITE_DETERMINISTIC,
-            |context| Ok(context.get::<String>(0)?.to_lowercase()),
-        )
-        .unwrap();
+    meme_maker::index::teach(&connection).unwrap();
     connection
         .pragma_update(None, "foreign_keys", false)
         .unwrap();

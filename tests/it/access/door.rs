@@ -132,6 +132,7 @@ fn opening(door: Door) -> &'static [&'static str] {
         With(scope) | Hidden(scope) => match scope {
             "ops:read" => &["ops:read"],
             "ops:run" => &["ops:run"],
+            "clip:manage" => &["clip:manage"],
             "admin" => &["admin"],
             other => panic!("{other} opens no route yet"),
         },

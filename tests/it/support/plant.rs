@@ -35,6 +35,7 @@ pub fn clip(number: u32) -> Plant {
 pub fn connect(data: &Path) -> rusqlite::Connection {
     let index = rusqlite::Connection::open(data.join("index.db")).unwrap();
     index.busy_timeout(Duration::from_secs(30)).unwrap();
+    meme_maker::index::teach(&index).unwrap();
     index
 }
 

@@ -118,6 +118,7 @@ impl Service {
         index
             .busy_timeout(std::time::Duration::from_secs(20))
             .unwrap();
+        meme_maker::index::teach(&index).unwrap();
         index.execute_batch(change).unwrap();
     }
 }

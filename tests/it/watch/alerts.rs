@@ -401,7 +401,7 @@ impl Drop for Small {
 }
 
 #[test]
-fn a_full_disk_is_told_although_nothing_can_be_written_and_is_no_reason_to_be_killed() {
+fn a_full_disk_is_told_and_is_no_reason_to_be_killed() {
     let Some(small) = Small::mount() else {
         eprintln!("skipped: a small disk can be mounted by root only");
         return;
@@ -424,7 +424,8 @@ fn a_full_disk_is_told_although_nothing_can_be_written_and_is_no_reason_to_be_ki
     let changed = |resource: &str, was: &str, verdict: &str| {
         (resource.to_owned(), was.to_owned(), verdict.to_owned())
     };
-    for resource in ["disk", "index", "storage"] {
+    // The index keeps free pages for such a day and goes on.
+    for resource in ["disk", "storage"] {
         let told = changed(resource, "ok", "critical");
         until("it is told", || receiver.told().contains(&told));
     }
@@ -434,7 +435,7 @@ fn a_full_disk_is_told_although_nothing_can_be_written_and_is_no_reason_to_be_ki
     }
     assert_eq!(service.get("/api/clips").status, 200);
     small.empty();
-    for resource in ["disk", "index", "storage"] {
+    for resource in ["disk", "storage"] {
         let told = changed(resource, "critical", "ok");
         until("that it is well is told", || {
             receiver.told().contains(&told)
@@ -443,7 +444,7 @@ fn a_full_disk_is_told_although_nothing_can_be_written_and_is_no_reason_to_be_ki
     let token = service.token("ops:read");
     let_readings_pass(&service, &token, 2);
     let told = receiver.told();
-    for resource in ["disk", "index", "storage"] {
+    for resource in ["disk", "storage"] {
         let times =
             |told_of: &(String, String, String)| told.iter().filter(|one| *one == told_of).count();
         assert_eq!(times(&changed(resource, "ok", "critical")), 1, "{told:?}");
