@@ -128,8 +128,8 @@ const MIGRATIONS: &[M<'static>] = &[
         .down(include_str!("index/schema/0007_keeping.down.sql")),
     M::up(include_str!("index/schema/0008_watch.up.sql"))
         .down(include_str!("index/schema/0008_watch.down.sql")),
-    M::up(include_str!("index/schema/0010_search.up.sql"))
-        .down(include_str!("index/schema/0010_search.down.sql")),
+    M::up(include_str!("index/schema/0009_search.up.sql"))
+        .down(include_str!("index/schema/0009_search.down.sql")),
 ];
 
 impl Index {
