@@ -94,12 +94,21 @@ swap() {
     ln -f "$1" "$1.swap" && mv -f "$2" "$1" && mv -f "$1.swap" "$2"
 }
 
+# settled: an exchange that was broken off half way is brought to its end: the kept one becomes the previous one.
+settled() {
+    if [ -e "$1.swap" ]; then
+        if [ -e "$2" ]; then rm -f "$1.swap"; else mv -f "$1.swap" "$2"; fi
+    fi
+}
+
 # start_again: what runs when nothing was changed.
 start_again() {
     if systemd; then systemctl start meme-maker || true; fi
 }
 
 go_back() {
+    settled "$installed" "$previous"
+    settled "$unit" "$previous_unit"
     [ -x "$previous" ] || fail "There is no binary to go back to: $previous is kept by an upgrade. Nothing was changed."
     [ -x "$installed" ] || fail "There is no $installed. Install first: deploy/install.sh --domain NAME"
     local data known teller standing found copy copy_schema part
@@ -138,11 +147,16 @@ go_back() {
                 fail "The index could not be brought down and there is no copy for the previous binary. Nothing was changed."
             fi
             say "that failed; the copy from before the upgrade takes its place. Clips made since are in $data/index.db.set-aside alone."
+            # First what can fail for want of room; only then is anything moved.
+            if ! as_service cp -p "$copy" "$data/index.db.copied" || ! sync "$data/index.db.copied"; then
+                rm -f "$data/index.db.copied"
+                start_again
+                fail "The copy of the index could not be put in its place. Make room on the disk and run this again. Nothing was changed."
+            fi
             for part in "" -wal -shm; do
                 if [ -e "$data/index.db$part" ]; then mv -f "$data/index.db$part" "$data/index.db.set-aside$part"; fi
             done
-            as_service cp -p "$copy" "$data/index.db.new"
-            mv -f "$data/index.db.new" "$data/index.db"
+            mv -f "$data/index.db.copied" "$data/index.db"
         fi
     fi
 
@@ -368,8 +382,12 @@ elif [ -d /run/systemd/system ]; then
         fi
         changed+=("the service was restarted")
     fi
-    systemctl is-enabled --quiet nginx || systemctl enable --quiet nginx
-    if ! systemctl is-active --quiet nginx; then
+    # Both want the same ports.
+    if systemctl is-active --quiet caddy; then
+        say "Caddy serves here, so nginx was neither started nor reloaded."
+    elif ! systemctl is-enabled --quiet nginx && ! systemctl enable --quiet nginx; then
+        fail "nginx could not be enabled. Read why with 'systemctl status nginx', mend it and run this again."
+    elif ! systemctl is-active --quiet nginx; then
         systemctl start nginx || fail "nginx did not start. Read why with 'journalctl -u nginx -n 50', mend it and run this again."
     elif [ $reload = yes ]; then
         systemctl reload nginx

@@ -23,7 +23,7 @@ const FEW: u32 = 4000;
 
 /// A text of one or two characters is looked for in so many of the newest titles first: it is in many titles, or in so few that it pays
 /// to ask which triples of characters begin with it.
-const NEWEST: u32 = 4000;
+const NEWEST: u32 = 2000;
 
 /// With more beginnings than this a short text is in so many titles that looking through them is quicker.
 const MOST_TRIPLES: usize = 500;
@@ -96,10 +96,15 @@ fn containing(
     filter: &Filter,
     text: &str,
 ) -> Result<Vec<ClipId>, IndexError> {
-    if let Some(state) = filter.state
-        && is_rare(connection, state)?
-    {
-        return looked_through(connection, filter, text);
+    if let Some(state) = filter.state {
+        if is_rare(connection, state)? {
+            return looked_through(connection, filter, text);
+        }
+        // What is in many titles is soon found among those of the state, however many others have it too.
+        let newest = among_the_newest_of(connection, filter, state, text)?;
+        if newest.len() >= filter.limit as usize {
+            return Ok(newest);
+        }
     }
     let triples = triples_of(text);
     let expression = if triples.is_empty() {
@@ -178,6 +183,20 @@ fn among_the_newest(
             text,
             filter.limit
         ],
+    )
+}
+
+fn among_the_newest_of(
+    connection: &Connection,
+    filter: &Filter,
+    state: State,
+    text: &str,
+) -> Result<Vec<ClipId>, IndexError> {
+    ids(
+        connection,
+        "SELECT id FROM (SELECT id, title FROM clips WHERE state = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3)
+         WHERE instr(folded(title), ?4) > 0 ORDER BY id DESC LIMIT ?5",
+        params![state.as_str(), bound(filter), NEWEST, text, filter.limit],
     )
 }
 

@@ -1,3 +1,4 @@
+DROP INDEX idempotency_by_time;
 DROP TABLE reserve;
 DROP TRIGGER tally_trash_out;
 DROP TRIGGER tally_trash_in;

@@ -13,6 +13,8 @@ DROP INDEX clips_expiring;
 CREATE INDEX clips_expiring ON clips (expires_at, id) WHERE state = 'ready' AND pinned = 0;
 CREATE INDEX clips_past ON clips (coalesce(expires_at, finished_at, created_at)) WHERE state IN ('expired', 'failed', 'cancelled');
 
+CREATE INDEX idempotency_by_time ON idempotency (created_at);
+
 CREATE TABLE trash (
     id         TEXT PRIMARY KEY NOT NULL,
     title      TEXT NOT NULL,
