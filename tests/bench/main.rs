@@ -107,14 +107,19 @@ const GROUPS: &[Group] = &[
         take: sources::take,
     },
     Group {
+        name: "scale",
+        musts: scale::MUSTS,
+        take: scale::take,
+    },
+    Group {
         name: "repair",
         musts: repair::MUSTS,
         take: repair::take,
     },
     Group {
-        name: "scale",
-        musts: scale::MUSTS,
-        take: scale::take,
+        name: "removal",
+        musts: scale::REMOVAL,
+        take: scale::removal,
     },
     Group {
         name: "files",

@@ -5,9 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::figures::mb;
-use crate::million::{self, Depth};
 use crate::table::{Bound, Must, Table};
-use crate::{Ground, Outcome, tree};
+use crate::{Ground, Outcome, scale, tree};
 
 pub const MUSTS: &[Must] = &[
     Must {
@@ -36,9 +35,7 @@ pub fn take(ground: &Ground, table: &mut Table) -> Outcome<()> {
         Ok(text) => text.parse()?,
         Err(_) => CLIPS,
     };
-    let data = ground.dir.path().join("million");
-    million::fill(&data, clips, Depth::Whole)?;
-    eprintln!("[repair] filled up to {}", million::id(clips - 1));
+    let data = scale::whole(ground, clips)?;
 
     let archive = ground.dir.path().join("million.tar");
     let (taken, memory) = run(ground, &data, &["backup", &archive.to_string_lossy()])?;
@@ -94,7 +91,7 @@ pub fn take(ground: &Ground, table: &mut Table) -> Outcome<()> {
             mb(memory)
         ),
     );
-    Ok(std::fs::remove_dir_all(&data)?)
+    Ok(())
 }
 
 /// Runs a command on the data folder to its good end; how long it took and the most memory it held.
