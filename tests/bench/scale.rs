@@ -335,7 +335,7 @@ fn asked_until(
             let began = Instant::now();
             let answer = wire.exchange(request.as_bytes())?;
             times[kind].push(ms(began.elapsed()));
-            if !matches!(answer.status, 200 | 202) {
+            if !matches!(answer.status, 200 | 202 | 410) {
                 return Err(format!("{} answered {}", KINDS[kind], answer.status).into());
             }
         }
