@@ -12,6 +12,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 use super::AppData;
+use super::access::Hearer;
 use super::clip_json::{ClipJson, ProgressJson};
 use super::error::{Failed, For, ProblemBody};
 use super::events::{HEARTBEAT, last_seen, message};
@@ -162,6 +163,7 @@ pub async fn all(
     };
     let listener = Listener {
         behind: told < now,
+        hearer: Hearer::reader(&app, &request),
         app,
         heard,
         told,
@@ -185,6 +187,7 @@ async fn latest(app: &App) -> Result<i64, LibraryError> {
 
 struct Listener {
     app: AppData,
+    hearer: Hearer,
     heard: broadcast::Receiver<Told>,
     /// The number of the last state sent.
     told: i64,
@@ -195,6 +198,11 @@ struct Listener {
 
 impl Listener {
     async fn next(&mut self) -> Option<Bytes> {
+        let message = self.coming().await?;
+        self.hearer.may(&self.app).await.then_some(message)
+    }
+
+    async fn coming(&mut self) -> Option<Bytes> {
         loop {
             if let Some(message) = self.ready.pop_front() {
                 return Some(message);
