@@ -63,8 +63,8 @@ impl Alert {
         }
     }
 
-    /// From an entry of the trail.
-    pub fn of(entry: &Written, id: String) -> Alert {
+    /// From an entry of the trail, or from what would be one.
+    pub fn of(entry: &Written) -> Alert {
         let word = |key: &str| entry.data[key].as_str().unwrap_or_default().to_owned();
         let failed = entry.kind == Kind::BackupFailed.as_str();
         let verdict = |key: &str, otherwise: Verdict| {
@@ -85,7 +85,7 @@ impl Alert {
             hint => hint,
         };
         Alert {
-            id,
+            id: id_of(entry),
             at: entry.at,
             kind: entry.kind.clone(),
             resource: entry.subject.clone(),
@@ -106,6 +106,16 @@ impl Alert {
                 readings => readings.clone(),
             },
         }
+    }
+}
+
+/// By which a receiver knows an alert again, whether it came from memory or from the trail.
+pub fn id_of(entry: &Written) -> String {
+    let at = entry.at.0;
+    let changed = entry.kind == Kind::HealthChanged.as_str();
+    match entry.data["verdict"].as_str().filter(|_| changed) {
+        Some(verdict) => format!("{at}-{}-{verdict}", entry.subject),
+        None => format!("{at}-{}", entry.seq),
     }
 }
 
@@ -305,6 +315,21 @@ mod tests {
     }
 
     #[test]
+    fn an_alert_has_the_same_id_from_memory_and_from_the_trail() {
+        let entry = |seq| Written {
+            seq,
+            at: Timestamp(7),
+            kind: Kind::HealthChanged.as_str().to_owned(),
+            subject: "disk".to_owned(),
+            data: serde_json::json!({"verdict": "critical"}),
+            duration_ms: None,
+            error: None,
+        };
+        assert_eq!(id_of(&entry(0)), "7-disk-critical");
+        assert_eq!(id_of(&entry(12)), id_of(&entry(0)));
+    }
+
+    #[test]
     fn an_entry_without_words_is_told_all_the_same() {
         let entry = Written {
             seq: 3,
@@ -315,7 +340,7 @@ mod tests {
             duration_ms: None,
             error: Some("disk_full".to_owned()),
         };
-        let alert = Alert::of(&entry, "x".to_owned());
+        let alert = Alert::of(&entry);
         assert_eq!(alert.verdict, Verdict::Critical);
         assert_eq!(alert.detail, "backup.failed: disk_full.");
         assert!(!alert.hint.is_empty());
