@@ -142,7 +142,7 @@ async fn progress(app: &App, id: ClipId) -> Option<Bytes> {
 
 /// Follows all clips. `state` events carry the clip and an id; with `Last-Event-ID` the stream goes on after it, and begins with
 /// `missed` when that was too long ago. `removed` carries the id of a clip that is gone.
-#[utoipa::path(get, path = "/api/events", tag = "clips",
+#[utoipa::path(get, path = "/api/events", tag = "clips", security((), ("token" = [])),
     params(("Last-Event-ID" = Option<String>, Header)),
     responses((status = 200, content_type = "text/event-stream", description = "`state`, `progress`, `removed` and `missed` events"),
               (status = 429, body = ProblemBody),

@@ -50,7 +50,7 @@ pub struct TrailJson {
 }
 
 /// What happened, the newest first; with `Accept: text/event-stream` as it happens, going on after `Last-Event-ID` or `after`.
-#[utoipa::path(get, path = "/api/admin/events", tag = "operation",
+#[utoipa::path(get, path = "/api/admin/events", tag = "operation", security(("token" = [])),
     params(TrailQuery, ("Accept" = Option<String>, Header), ("Last-Event-ID" = Option<String>, Header)),
     responses((status = 200, content((TrailJson = "application/json"), (String = "text/event-stream"))),
               (status = "4XX", body = ProblemBody)))]
