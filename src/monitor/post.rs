@@ -196,7 +196,7 @@ impl Webhook {
             .timeout(ANSWER)
             // Alerts are rare: a connection that was kept would be a broken one by then.
             .pool_max_idle_per_host(0)
-            .dns_resolver(Arc::new(Names::of_this_machine()))
+            .dns_resolver(Arc::new(Names))
             .user_agent(concat!("meme-maker/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| PostError::Unusable(chain(&error.without_url())))?;
@@ -252,27 +252,14 @@ pub fn signature(secret: &str, at: i64, body: &[u8]) -> String {
     format!("t={at},v1={hex}")
 }
 
-/// Names as this machine knows them, its hosts file included: the binary is static and does not ask the system's library.
-struct Names(Option<TokioResolver>);
-
-impl Names {
-    fn of_this_machine() -> Names {
-        let built = TokioResolver::builder_tokio().and_then(|builder| builder.build());
-        Names(
-            built
-                .inspect_err(|error| {
-                    tracing::warn!(%error, "no resolver: alerts reach only literal addresses");
-                })
-                .ok(),
-        )
-    }
-}
+/// Names as this machine knows them, its hosts file included: the binary is static and does not ask the system's library. What the
+/// machine knows is read each time: alerts are rare, and at boot there may be no name servers yet.
+struct Names;
 
 impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
-        let resolver = self.0.clone();
         Box::pin(async move {
-            let resolver = resolver.ok_or("there is no resolver")?;
+            let resolver = TokioResolver::builder_tokio()?.build()?;
             let found = resolver.lookup_ip(name.as_str()).await?;
             let addresses: Vec<_> = found
                 .iter()
