@@ -203,13 +203,15 @@ impl Settings {
                 hint,
             })
         };
+        /// Of a value that may hold a secret.
+        const UNTOLD: &str = "what it is set to";
         if !self.server.base_url.is_empty() {
             let usable = url::Url::parse(&self.server.base_url)
                 .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
             if !usable {
                 return wrong(
                     "server.base_url",
-                    &self.server.base_url,
+                    &UNTOLD,
                     "give the address people use, like https://clips.example.org",
                 );
             }
@@ -336,7 +338,7 @@ impl Settings {
         if !webhook.is_empty() && !usable {
             return wrong(
                 "monitor.webhook_url",
-                webhook,
+                &UNTOLD,
                 "give the whole address, like https://alerts.example.org/hook",
             );
         }
@@ -539,6 +541,29 @@ mod tests {
             assert!(error.contains(key), "{error}");
         }
         assert!(load("[monitor]\nfloor = \"lots\"", &[], Flags::default()).is_err());
+    }
+
+    #[test]
+    fn a_wrong_address_is_not_told_because_it_may_hold_a_secret() {
+        for (toml, key) in [
+            (
+                "[monitor]\nwebhook_url = \"hooks.example/hunter2\"",
+                "monitor.webhook_url",
+            ),
+            (
+                "[monitor]\nwebhook_url = \"htps://hooks.example/hunter2\"",
+                "monitor.webhook_url",
+            ),
+            (
+                "[server]\nbase_url = \"htps://me:hunter2@clips.example\"",
+                "server.base_url",
+            ),
+        ] {
+            let error = load(toml, &[], Flags::default()).unwrap_err();
+            let told = format!("{error} {error:?}");
+            assert!(told.contains(key) && told.contains("https://"), "{told}");
+            assert!(!told.contains("hunter2"), "{told}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags};
@@ -108,7 +108,10 @@ fn is_full(error: &rusqlite::Error) -> bool {
 
 struct Readers {
     free: Mutex<Vec<Connection>>,
-    permits: Semaphore,
+    /// As many as there are connections; each goes with one.
+    permits: Arc<Semaphore>,
+    /// When a query was answered last.
+    answered: Mutex<Instant>,
 }
 
 const MIGRATIONS: &[M<'static>] = &[
@@ -171,8 +174,9 @@ impl Index {
         Ok(Index {
             writer,
             readers: Arc::new(Readers {
-                permits: Semaphore::new(free.len()),
+                permits: Arc::new(Semaphore::new(free.len())),
                 free: Mutex::new(free),
+                answered: Mutex::new(Instant::now()),
             }),
             thread: Arc::new(Mutex::new(Some(thread))),
             path: path.to_owned(),
@@ -250,19 +254,32 @@ impl Index {
         F: FnOnce(&Connection) -> Result<T, IndexError> + Send + 'static,
     {
         let readers = Arc::clone(&self.readers);
-        let _permit = self
-            .readers
-            .permits
-            .acquire()
+        let permit = Arc::clone(&self.readers.permits)
+            .acquire_owned()
             .await
             .map_err(|_| IndexError::Closed)?;
         let task = tokio::task::spawn_blocking(move || {
             let connection = readers.lock().pop().ok_or(IndexError::Closed)?;
             let result = query(&connection);
             readers.lock().push(connection);
+            *readers
+                .answered
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            // Here and not in the caller, who may have gone: the connection is back before its permit is.
+            drop(permit);
             result
         });
         task.await.map_err(|_| IndexError::Closed)?
+    }
+
+    /// How long ago a query was answered, whoever asked.
+    pub fn since_read(&self) -> Duration {
+        let answered = &self.readers.answered;
+        answered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
     }
 
     /// Waits until all that was asked is written and ends the writer; later writes find the index closed.
@@ -494,6 +511,29 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(there, [told, vec![100]].concat());
+    }
+
+    #[tokio::test]
+    async fn a_read_that_nobody_waits_for_any_more_hurts_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::open(&dir.path().join("index.db"), 1).unwrap();
+        for _ in 0..20 {
+            let (begun, begins) = mpsc::channel();
+            let (go, waits) = mpsc::channel::<()>();
+            let slow = index.read(move |_| {
+                let _ = begun.send(());
+                let _ = waits.recv();
+                Ok(())
+            });
+            let mut slow = Box::pin(slow);
+            assert!(futures_util::poll!(&mut slow).is_pending());
+            begins.recv().unwrap();
+            // Its caller goes while the query has the connection.
+            drop(slow);
+            assert_eq!(index.readers.permits.available_permits(), 0);
+            drop(go);
+            index.read(|_| Ok(())).await.unwrap();
+        }
     }
 
     #[tokio::test]

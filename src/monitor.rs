@@ -232,28 +232,44 @@ async fn write(app: &App, changes: Vec<Change>) {
     if all.is_empty() {
         return;
     }
+    let ids: Vec<String> = all
+        .iter()
+        .map(|change| alerts::id_of(&entry(change)))
+        .collect();
+    for (change, id) in all.iter_mut().zip(&ids) {
+        if app.watch.is_settled(id) {
+            change.data["posted"] = true.into();
+        }
+    }
+    // What is written is posted from the trail, which outlives us, and not from memory as well.
+    let held = app.watch.hold(&ids);
     let Err(error) = app.index.record_verdicts(all.clone()).await else {
         return;
     };
     tracing::error!(error = %chain(&error), "changed verdicts could not be written; they are told from memory");
-    for change in &mut all[old..] {
-        app.watch.tell(Urgent {
-            entry: Written {
-                seq: 0,
-                at: change.at,
-                kind: Kind::HealthChanged.as_str().to_owned(),
-                subject: change.resource.to_owned(),
-                data: change.data.clone(),
-                duration_ms: None,
-                error: None,
-            },
-            id: uuid::Uuid::now_v7().to_string(),
-            attempts: 0,
-            next: Instant::now(),
-        });
-        change.data["posted"] = true.into();
+    let new = all.iter().zip(ids).skip(old).map(|(change, id)| Urgent {
+        entry: entry(change),
+        id,
+        attempts: 0,
+        next: Instant::now(),
+    });
+    for urgent in held.into_iter().chain(new) {
+        app.watch.tell(urgent);
     }
     app.watch.keep(all);
+}
+
+/// A change as the trail has it, but for its number.
+fn entry(change: &Change) -> Written {
+    Written {
+        seq: 0,
+        at: change.at,
+        kind: Kind::HealthChanged.as_str().to_owned(),
+        subject: change.resource.to_owned(),
+        data: change.data.clone(),
+        duration_ms: None,
+        error: None,
+    }
 }
 
 fn limits(app: &App) -> judge::Limits {

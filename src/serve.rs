@@ -38,6 +38,8 @@ use crate::store::previews::Previews;
 use crate::{http, keeper, library, monitor, sources, trail, uploads, worker};
 
 const UPKEEP: Duration = Duration::from_secs(10);
+/// What was begun beside requests gets so long after the drain: with it, the unit's TimeoutStopSec is not reached.
+const LAST_ERRANDS: Duration = Duration::from_secs(10);
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -279,7 +281,12 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     app.jobs.interrupt_all();
     joined(&mut workers).await;
     let _ = closing.await;
-    app.errands.finish().await;
+    if tokio::time::timeout(LAST_ERRANDS, app.errands.finish())
+        .await
+        .is_err()
+    {
+        tracing::warn!("something that was begun beside a request did not end; it is left");
+    }
     let _ = scheduler.shutdown().await;
     for task in [watcher, relief, poster, teller, upkeep, pulse] {
         let _ = task.await;

@@ -92,6 +92,21 @@ pub enum Preview {
     Failed(Failure),
 }
 
+/// Refuses a link that would be refused before anybody is counted for it.
+///
+/// # Errors
+/// When it is one.
+pub fn judge(app: &App, inquiry: &Inquiry) -> Result<(), SourcesError> {
+    match &inquiry.source {
+        Source::Url(url) => {
+            let judged = app.tools.gate.judge(url, None);
+            judged.map_err(|refusal| CutError::from(SourceError::from(refusal)))?;
+            Ok(())
+        }
+        Source::Upload(_) | Source::File(_) => Ok(()),
+    }
+}
+
 /// Looks at a source, unless somebody did a short while ago.
 ///
 /// # Errors
@@ -102,15 +117,11 @@ pub async fn look(
     visitor: &str,
 ) -> Result<(Seen, Look), SourcesError> {
     let source = &inquiry.source;
+    judge(app, inquiry)?;
     let _reading = reading(app, source);
     let name = match source {
-        Source::Url(url) => {
-            let judged = app.tools.gate.judge(url, None);
-            judged.map_err(|refusal| CutError::from(SourceError::from(refusal)))?;
-            name_of(source)
-        }
         Source::Upload(id) => uploads::used(app, *id).await?.metadata.title(),
-        Source::File(_) => name_of(source),
+        Source::Url(_) | Source::File(_) => name_of(source),
     };
     if let Some(seen) = fresh(app, source).await? {
         return Ok((seen, Look::Known));

@@ -64,6 +64,8 @@ pub struct Watch {
     verdicts: Mutex<BTreeMap<Resource, Judged>>,
     forecast: Mutex<Option<Forecast>>,
     urgent: Mutex<VecDeque<Urgent>>,
+    /// Ids of alerts that went out from memory, or are given up.
+    settled: Mutex<VecDeque<String>>,
     unwritten: Mutex<Vec<Change>>,
     kept: Mutex<Option<Kept>>,
     turned: Mutex<Instant>,
@@ -78,6 +80,7 @@ impl Default for Watch {
             verdicts: Mutex::default(),
             forecast: Mutex::default(),
             urgent: Mutex::default(),
+            settled: Mutex::default(),
             unwritten: Mutex::default(),
             kept: Mutex::default(),
             turned: Mutex::new(Instant::now()),
@@ -131,6 +134,30 @@ impl Watch {
         let mut waiting = lock(&self.urgent);
         let place = waiting.iter().position(|urgent| urgent.next <= now)?;
         waiting.remove(place)
+    }
+
+    /// Takes out those that wait under one of these ids.
+    pub fn hold(&self, ids: &[String]) -> Vec<Urgent> {
+        let mut waiting = lock(&self.urgent);
+        let (held, rest): (VecDeque<Urgent>, VecDeque<Urgent>) = std::mem::take(&mut *waiting)
+            .into_iter()
+            .partition(|urgent| ids.contains(&urgent.id));
+        *waiting = rest;
+        held.into()
+    }
+
+    /// An alert went out from memory, or is given up.
+    pub fn settle(&self, id: String) {
+        let mut settled = lock(&self.settled);
+        if settled.len() >= MOST_URGENT {
+            settled.pop_front();
+        }
+        settled.push_back(id);
+    }
+
+    /// Whether it did.
+    pub fn is_settled(&self, id: &str) -> bool {
+        lock(&self.settled).iter().any(|known| known == id)
     }
 
     /// When the next one is due.

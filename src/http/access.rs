@@ -1,11 +1,14 @@
 //! The door: each route says who may use it, and nobody else gets as far as its handler. It stands at the route itself, so that there is
 //! one notion of which route a path leads to: an address may be written in more than one way.
 
+use std::time::Duration;
+
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, web};
+use tokio::time::Instant;
 
 use super::error::{Problem, not_found};
 use super::{ROUTES, visitor};
@@ -32,6 +35,9 @@ pub enum Access {
     /// This machine itself, or who has the scope. Nobody else learns that there is something.
     Local(Scope),
 }
+
+/// What opens `Access::Reader` where that takes a token.
+const READERS: &[Scope] = &[Scope::FileRead, Scope::ClipCreate];
 
 /// Lets through who may; handlers find the `Caller`, if there is one, among the request's extensions.
 ///
@@ -77,7 +83,7 @@ async fn judged(access: Access, request: &ServiceRequest) -> Result<Option<Calle
         Access::Maker | Access::Reader if public => return Ok(caller),
         Access::Local(_) if is_local(request.request()) => return Ok(caller),
         Access::Maker => &[Scope::ClipCreate][..],
-        Access::Reader => &[Scope::FileRead, Scope::ClipCreate],
+        Access::Reader => READERS,
         Access::With(scope) | Access::Local(scope) => &[scope],
     };
     if let Some(known) = &caller
@@ -132,6 +138,49 @@ fn refusal(needed: &[Scope], caller: Option<&Caller>, given: Option<&str>) -> Pr
     Problem::new(status, code, detail, hint)
 }
 
+/// Whoever follows a stream, for as long as they may: it may last for days, and their token be revoked meanwhile.
+#[derive(Debug)]
+pub(super) struct Hearer {
+    /// One of these opens the stream; none where it is open to all.
+    needed: &'static [Scope],
+    token: String,
+    /// When the token was looked at last.
+    asked: Instant,
+}
+
+impl Hearer {
+    /// Somebody whom the door has just let in.
+    pub(super) fn new(request: &HttpRequest, needed: &'static [Scope]) -> Hearer {
+        Hearer {
+            needed,
+            token: visitor::token(request).unwrap_or_default().to_owned(),
+            asked: Instant::now(),
+        }
+    }
+
+    /// Of what `Access::Reader` opens.
+    pub(super) fn reader(app: &App, request: &HttpRequest) -> Hearer {
+        let needed = match app.settings.auth.create {
+            Create::Public => &[][..],
+            Create::Token => READERS,
+        };
+        Hearer::new(request, needed)
+    }
+
+    /// Whether they may, as it was a second ago at most: progress comes often, and each look is a read.
+    pub(super) async fn may(&mut self, app: &App) -> bool {
+        const GOOD_FOR: Duration = Duration::from_secs(1);
+        self.needed.is_empty() || self.asked.elapsed() < GOOD_FOR || self.may_now(app).await
+    }
+
+    /// Whether they may, as it is now.
+    pub(super) async fn may_now(&mut self, app: &App) -> bool {
+        self.asked = Instant::now();
+        let caller = access::caller(app, &self.token).await;
+        matches!(caller, Ok(Some(caller)) if self.needed.iter().any(|scope| caller.may(*scope)))
+    }
+}
+
 fn of(path: &str, method: &Method) -> Access {
     let entry = |wanted: &str| {
         ROUTES
@@ -141,7 +190,13 @@ fn of(path: &str, method: &Method) -> Access {
     // What serves GET may serve HEAD.
     let found =
         entry(method.as_str()).or_else(|| (method == Method::HEAD).then(|| entry("GET")).flatten());
-    // No handler takes any other method.
+    // No handler takes any other method; that it is so is nobody's business where nobody learns that there is something.
+    let hidden = || {
+        ROUTES
+            .iter()
+            .find(|entry| entry.path == path && matches!(entry.access, Access::Local(_)))
+    };
+    let found = found.or_else(hidden);
     found.map_or(Access::Anyone, |entry| entry.access)
 }
 

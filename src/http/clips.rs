@@ -360,6 +360,12 @@ pub async fn cancel(app: AppData, request: HttpRequest) -> Result<HttpResponse, 
     responses((status = 202, body = ClipJson), (status = "4XX", body = ProblemBody)))]
 pub async fn retry(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
     let id = owned(&app, &request).await?;
+    // What cannot be done does not count.
+    let view = library::view(&app, id).await.answering(&request)?;
+    let state = view.clip.state;
+    if !matches!(state, State::Failed | State::Cancelled | State::Expired) {
+        return Err(LibraryError::State(state.as_str(), "made again")).answering(&request);
+    }
     let asker = visitor::asker(&app, &request);
     let standing = access::count(&app, &asker, Asked::Clips).answering(&request)?;
     let view = library::retry(&app, id, asker.allowance).await;

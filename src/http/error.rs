@@ -548,7 +548,7 @@ impl From<SourcesError> for Problem {
             SourcesError::TooManyStreams => later(
                 StatusCode::TOO_MANY_REQUESTS,
                 "streams_too_many",
-                "Close another player, or try again in a moment.",
+                "Close another player or page, or try again in a moment.",
                 5,
             ),
             SourcesError::Cut(CutError::Source(SourceError::Refused(refusal))) => {

@@ -1,32 +1,82 @@
 //! Server-sent events (HTML standard, section 9.2) about one clip: its state with the whole clip, and its progress in between.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::http::header;
-use actix_web::web::Bytes;
+use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::AppData;
 use super::clip_json::{ClipJson, ProgressJson};
-use super::clips;
 use super::error::{Failed, For, ProblemBody};
+use super::{AppData, clips, feed, visitor};
 use crate::app::{News, What};
 use crate::clip::{ClipId, State};
 use crate::library::{self, View};
+use crate::sources::SourcesError;
 
 /// Below the idle limits of common proxies.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How many streams of events each visitor follows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seats(Arc<Mutex<HashMap<String, usize>>>);
+
+/// One stream; another may take its place when this is dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    seats: Seats,
+    visitor: String,
+}
+
+impl Seats {
+    /// # Errors
+    /// When the visitor has as many as one may have: all share the connections that the service takes.
+    pub(super) fn take(&self, visitor: String) -> Result<Seat, SourcesError> {
+        const MOST: usize = 32;
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = taken.entry(visitor.clone()).or_default();
+        if *own >= MOST {
+            return Err(SourcesError::TooManyStreams);
+        }
+        *own += 1;
+        drop(taken);
+        Ok(Seat {
+            seats: self.clone(),
+            visitor,
+        })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.seats.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = taken.get_mut(&self.visitor) {
+            *own -= 1;
+            if *own == 0 {
+                taken.remove(&self.visitor);
+            }
+        }
+    }
+}
 
 /// Follows a clip. `state` events carry the clip and an id; with `Last-Event-ID` nothing already seen is sent again. The stream
 /// ends when the clip is settled.
 #[utoipa::path(get, path = "/api/clips/{id}/events", tag = "clips",
     params(("id" = String, Path), ("Last-Event-ID" = Option<String>, Header)),
     responses((status = 200, content_type = "text/event-stream", description = "`state`, `progress` and `removed` events"),
-              (status = 404, body = ProblemBody)))]
-pub async fn clip(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
+              (status = 404, body = ProblemBody), (status = 429, body = ProblemBody)))]
+pub async fn clip(
+    app: AppData,
+    feed: web::Data<feed::Feed>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Failed> {
     let id = clips::id(&request).answering(&request)?;
+    let seat = feed.seats.take(visitor::mark(&app, &request));
+    let seat = seat.answering(&request)?;
     // Listening starts before looking, so that nothing falls between.
     let news = app.bus.listen();
     // The number before the state: a state that is newer than its number is told again, one that is older would be missed.
@@ -47,6 +97,7 @@ pub async fn clip(app: AppData, request: HttpRequest) -> Result<HttpResponse, Fa
         told: last,
         over: view.clip.state.is_settled(),
         first: None,
+        _seat: seat,
     };
     // The state is told whole, so that one event makes up for all that were missed.
     feed.first = if seen == Some(last) && !feed.over {
@@ -76,6 +127,7 @@ struct Feed {
     /// The number of the last state sent.
     told: i64,
     over: bool,
+    _seat: Seat,
 }
 
 impl Feed {

@@ -11,10 +11,11 @@ use serde::Serialize;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
-use super::AppData;
+use super::access::Hearer;
 use super::clip_json::{ClipJson, ProgressJson};
 use super::error::{Failed, For, ProblemBody};
-use super::events::{HEARTBEAT, last_seen, message};
+use super::events::{HEARTBEAT, Seat, Seats, last_seen, message};
+use super::{AppData, visitor};
 use crate::app::{App, News, What};
 use crate::clip::ClipId;
 use crate::index::IndexError;
@@ -22,7 +23,10 @@ use crate::library::{self, LibraryError};
 
 /// What is told to all who listen.
 #[derive(Debug)]
-pub struct Feed(broadcast::Sender<Told>);
+pub struct Feed {
+    told: broadcast::Sender<Told>,
+    pub(super) seats: Seats,
+}
 
 #[derive(Clone, Debug)]
 struct Told {
@@ -36,11 +40,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Rows of the trail that are read together.
 const AT_ONCE: u32 = 100;
 /// Whoever missed more than this does better to load the list again.
-const REPLAYED: i64 = 1000;
+const REPLAYED: i64 = 200;
 
 impl Default for Feed {
     fn default() -> Self {
-        Feed(broadcast::Sender::new(512))
+        Feed {
+            told: broadcast::Sender::new(512),
+            seats: Seats::default(),
+        }
     }
 }
 
@@ -52,10 +59,10 @@ pub async fn run(app: &App, feed: &Feed, stop: &CancellationToken) {
         tokio::select! {
             heard = trail.changed() => if heard.is_err() { return },
             news = bus.recv() => match news {
-                Ok(News { clip, what: What::Progress }) if feed.0.receiver_count() > 0 => {
+                Ok(News { clip, what: What::Progress }) if feed.told.receiver_count() > 0 => {
                     if let Some(message) = progress(app, clip).await {
                         // Nobody listens any more: fine.
-                        let _ = feed.0.send(Told { seq: 0, message });
+                        let _ = feed.told.send(Told { seq: 0, message });
                     }
                     continue;
                 }
@@ -66,13 +73,13 @@ pub async fn run(app: &App, feed: &Feed, stop: &CancellationToken) {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = stop.cancelled() => return,
         }
-        if feed.0.receiver_count() == 0 {
+        if feed.told.receiver_count() == 0 {
             told = *trail.borrow_and_update();
             continue;
         }
         while let Ok(batch) = read(app, told).await {
             for one in batch.told {
-                let _ = feed.0.send(one);
+                let _ = feed.told.send(one);
             }
             if batch.reached == told {
                 break;
@@ -135,17 +142,20 @@ async fn progress(app: &App, id: ClipId) -> Option<Bytes> {
 
 /// Follows all clips. `state` events carry the clip and an id; with `Last-Event-ID` the stream goes on after it, and begins with
 /// `missed` when that was too long ago. `removed` carries the id of a clip that is gone.
-#[utoipa::path(get, path = "/api/events", tag = "clips",
+#[utoipa::path(get, path = "/api/events", tag = "clips", security((), ("token" = [])),
     params(("Last-Event-ID" = Option<String>, Header)),
     responses((status = 200, content_type = "text/event-stream", description = "`state`, `progress`, `removed` and `missed` events"),
+              (status = 429, body = ProblemBody),
               (status = 503, body = ProblemBody)))]
 pub async fn all(
     app: AppData,
     feed: web::Data<Feed>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Failed> {
+    let asker = visitor::asker(&app, &request);
+    let seat = feed.seats.take(asker.mark).answering(&request)?;
     // Listening starts before looking, so that nothing falls between.
-    let heard = feed.0.subscribe();
+    let heard = feed.told.subscribe();
     let now = latest(&app).await.answering(&request)?;
     let mut first = VecDeque::new();
     let told = match last_seen(&request).filter(|seen| (0..=now).contains(seen)) {
@@ -162,6 +172,8 @@ pub async fn all(
     };
     let listener = Listener {
         behind: told < now,
+        hearer: Hearer::reader(&app, &request),
+        _seat: seat,
         app,
         heard,
         told,
@@ -185,6 +197,8 @@ async fn latest(app: &App) -> Result<i64, LibraryError> {
 
 struct Listener {
     app: AppData,
+    hearer: Hearer,
+    _seat: Seat,
     heard: broadcast::Receiver<Told>,
     /// The number of the last state sent.
     told: i64,
@@ -195,6 +209,11 @@ struct Listener {
 
 impl Listener {
     async fn next(&mut self) -> Option<Bytes> {
+        let message = self.coming().await?;
+        self.hearer.may(&self.app).await.then_some(message)
+    }
+
+    async fn coming(&mut self) -> Option<Bytes> {
         loop {
             if let Some(message) = self.ready.pop_front() {
                 return Some(message);

@@ -77,7 +77,7 @@ pub async fn ready(app: AppData) -> HttpResponse {
 }
 
 /// Figures for Prometheus; on this machine, or with the scope `ops:read`.
-#[utoipa::path(get, path = "/metrics", tag = "operation",
+#[utoipa::path(get, path = "/metrics", tag = "operation", security((), ("token" = [])),
     responses((status = 200, content_type = "text/plain"), (status = 404, body = ProblemBody)))]
 pub async fn metrics(figures: web::Data<PrometheusHandle>) -> HttpResponse {
     figures.run_upkeep();

@@ -78,6 +78,7 @@ pub async fn document() -> HttpResponse {
 #[cfg(test)]
 mod tests {
     use super::super::ROUTES;
+    use super::super::access::Access;
     use super::*;
 
     #[test]
@@ -97,6 +98,25 @@ mod tests {
         documented.sort();
         routes.sort();
         assert_eq!(documented, routes);
+    }
+
+    #[test]
+    fn the_document_says_who_may_use_what_as_the_door_does() {
+        let document: serde_json::Value = serde_json::from_str(&json()).unwrap();
+        let token = || serde_json::json!({"token": []});
+        for entry in ROUTES.iter().filter(|entry| entry.documented) {
+            let method = entry.method.to_lowercase();
+            let told = &document["paths"][entry.path][method]["security"];
+            let expected = match entry.access {
+                Access::Anyone => serde_json::Value::Null,
+                Access::Maker | Access::Reader | Access::Local(_) => {
+                    serde_json::json!([{}, token()])
+                }
+                Access::Holder => serde_json::json!([{"delete_token": []}, token()]),
+                Access::With(_) => serde_json::json!([token()]),
+            };
+            assert_eq!(told, &expected, "{} {}", entry.method, entry.path);
+        }
     }
 
     #[test]

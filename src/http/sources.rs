@@ -60,6 +60,7 @@ pub async fn look(
 ) -> Result<HttpResponse, Failed> {
     let body = body_of(&app, &request, body).answering(&request)?;
     let inquiry = Inquiry::from_json(&body, &limits(&app.settings)).answering(&request)?;
+    sources::judge(&app, &inquiry).answering(&request)?;
     let asker = visitor::asker(&app, &request);
     let standing = access::count(&app, &asker, Asked::Sources).answering(&request)?;
     let (seen, look) = sources::look(&app, &inquiry, &asker.mark)

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::AppData;
+use super::access::Hearer;
 use super::error::{Failed, For, Problem, ProblemBody};
 use super::events::{HEARTBEAT, last_seen, message};
-use super::{AppData, visitor};
-use crate::access;
 use crate::index::events::{From, Kind, Page, Written};
 use crate::library::LibraryError;
 use crate::token::Scope;
@@ -50,7 +50,7 @@ pub struct TrailJson {
 }
 
 /// What happened, the newest first; with `Accept: text/event-stream` as it happens, going on after `Last-Event-ID` or `after`.
-#[utoipa::path(get, path = "/api/admin/events", tag = "operation",
+#[utoipa::path(get, path = "/api/admin/events", tag = "operation", security(("token" = [])),
     params(TrailQuery, ("Accept" = Option<String>, Header), ("Last-Event-ID" = Option<String>, Header)),
     responses((status = 200, content((TrailJson = "application/json"), (String = "text/event-stream"))),
               (status = "4XX", body = ProblemBody)))]
@@ -173,7 +173,7 @@ async fn stream(app: AppData, request: &HttpRequest, page: Page) -> Result<HttpR
     };
     let follower = Follower {
         app,
-        token: visitor::token(request).unwrap_or_default().to_owned(),
+        hearer: Hearer::new(request, &[Scope::OpsRead]),
         news,
         page: Page {
             from: From::After(after),
@@ -198,8 +198,7 @@ async fn stream(app: AppData, request: &HttpRequest, page: Page) -> Result<HttpR
 
 struct Follower {
     app: AppData,
-    /// It counts as long as it is not revoked: a stream may last for days.
-    token: String,
+    hearer: Hearer,
     news: watch::Receiver<i64>,
     /// What is still to be told.
     page: Page,
@@ -209,12 +208,13 @@ struct Follower {
 }
 
 impl Follower {
-    async fn may_hear(&self) -> bool {
-        let caller = access::caller(&self.app, &self.token).await;
-        matches!(caller, Ok(Some(caller)) if caller.may(Scope::OpsRead))
+    async fn next(&mut self) -> Option<Bytes> {
+        let message = self.coming().await?;
+        // What waited for a slow reader is not for one whose token was revoked meanwhile.
+        self.hearer.may(&self.app).await.then_some(message)
     }
 
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn coming(&mut self) -> Option<Bytes> {
         loop {
             if let Some(message) = self.ready.pop_front() {
                 self.spoke = Instant::now();
@@ -223,7 +223,7 @@ impl Follower {
             self.news.mark_unchanged();
             let written = self.app.index.trail(self.page.clone()).await.ok()?;
             if let Some(last) = written.last() {
-                if !self.may_hear().await {
+                if !self.hearer.may_now(&self.app).await {
                     return None;
                 }
                 self.page.from = From::After(last.seq);

@@ -94,7 +94,7 @@ impl ForecastJson {
 }
 
 /// The disk: how full it is, with what, and when it will be.
-#[utoipa::path(get, path = "/api/admin/disk", tag = "operation",
+#[utoipa::path(get, path = "/api/admin/disk", tag = "operation", security(("token" = [])),
     responses((status = 200, body = DiskJson), (status = "4XX", body = ProblemBody)))]
 pub async fn disk(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
     let disk = report::disk(&app).await.answering(&request)?;
@@ -155,7 +155,7 @@ struct MetricJson {
 }
 
 /// Readings over time, or what there is to read.
-#[utoipa::path(get, path = "/api/admin/history", tag = "operation", params(HistoryQuery),
+#[utoipa::path(get, path = "/api/admin/history", tag = "operation", security(("token" = [])), params(HistoryQuery),
     responses((status = 200, description = "The readings, or without `metric` their names", body = HistoryJson),
               (status = "4XX", body = ProblemBody)))]
 pub async fn history(
@@ -283,7 +283,7 @@ impl JobJson {
 }
 
 /// What is done and what waits, without whom for.
-#[utoipa::path(get, path = "/api/admin/queue", tag = "operation",
+#[utoipa::path(get, path = "/api/admin/queue", tag = "operation", security(("token" = [])),
     responses((status = 200, body = QueueJson), (status = "4XX", body = ProblemBody)))]
 pub async fn queue(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
     let (running, waiting) = report::queue(&app).await.answering(&request)?;
@@ -325,7 +325,7 @@ struct ResourceJson {
 }
 
 /// Verdicts, checks and the history of checks.
-#[utoipa::path(get, path = "/api/admin/health", tag = "operation",
+#[utoipa::path(get, path = "/api/admin/health", tag = "operation", security(("token" = [])),
     responses((status = 200, body = HealthJson), (status = "4XX", body = ProblemBody)))]
 pub async fn health(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
     const SHOWN: u32 = 200;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-pub use super::post::{Alert, PostError, Webhook, signature};
+pub use super::post::{Alert, PostError, Webhook, id_of, signature};
 use crate::app::App;
 use crate::app::watch::Urgent;
 use crate::index::watch::{Gathering, NEWS, Pending, Posted};
@@ -122,7 +122,7 @@ impl Round<'_> {
 
     async fn pending(&mut self, webhook: &Webhook, pending: Pending) {
         let entry = &pending.entry;
-        let alert = Alert::of(entry, format!("{}-{}", entry.at.0, entry.seq));
+        let alert = Alert::of(entry);
         let began = Instant::now();
         let sent = self.send(webhook, &alert).await;
         let now = self.app.now();
@@ -156,15 +156,18 @@ impl Round<'_> {
     }
 
     async fn urgent(&self, webhook: &Webhook, urgent: Urgent) {
-        let alert = Alert::of(&urgent.entry, urgent.id.clone());
-        if let Err(error) = self.send(webhook, &alert).await
-            && let Some(pause) = again(&error, self.app.now(), urgent.entry.at, urgent.attempts)
-        {
-            self.app.watch.tell(Urgent {
+        let alert = Alert::of(&urgent.entry);
+        let sent = self.send(webhook, &alert).await;
+        let pause = sent
+            .err()
+            .and_then(|error| again(&error, self.app.now(), urgent.entry.at, urgent.attempts));
+        match pause {
+            Some(pause) => self.app.watch.tell(Urgent {
                 attempts: urgent.attempts + 1,
                 next: Instant::now() + pause,
                 ..urgent
-            });
+            }),
+            None => self.app.watch.settle(urgent.id),
         }
     }
 

@@ -63,8 +63,8 @@ impl Alert {
         }
     }
 
-    /// From an entry of the trail.
-    pub fn of(entry: &Written, id: String) -> Alert {
+    /// From an entry of the trail, or from what would be one.
+    pub fn of(entry: &Written) -> Alert {
         let word = |key: &str| entry.data[key].as_str().unwrap_or_default().to_owned();
         let failed = entry.kind == Kind::BackupFailed.as_str();
         let verdict = |key: &str, otherwise: Verdict| {
@@ -85,7 +85,7 @@ impl Alert {
             hint => hint,
         };
         Alert {
-            id,
+            id: id_of(entry),
             at: entry.at,
             kind: entry.kind.clone(),
             resource: entry.subject.clone(),
@@ -106,6 +106,16 @@ impl Alert {
                 readings => readings.clone(),
             },
         }
+    }
+}
+
+/// By which a receiver knows an alert again, whether it came from memory or from the trail.
+pub fn id_of(entry: &Written) -> String {
+    let at = entry.at.0;
+    let changed = entry.kind == Kind::HealthChanged.as_str();
+    match entry.data["verdict"].as_str().filter(|_| changed) {
+        Some(verdict) => format!("{at}-{}-{verdict}", entry.subject),
+        None => format!("{at}-{}", entry.seq),
     }
 }
 
@@ -186,7 +196,7 @@ impl Webhook {
             .timeout(ANSWER)
             // Alerts are rare: a connection that was kept would be a broken one by then.
             .pool_max_idle_per_host(0)
-            .dns_resolver(Arc::new(Names::of_this_machine()))
+            .dns_resolver(Arc::new(Names))
             .user_agent(concat!("meme-maker/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| PostError::Unusable(chain(&error.without_url())))?;
@@ -242,27 +252,14 @@ pub fn signature(secret: &str, at: i64, body: &[u8]) -> String {
     format!("t={at},v1={hex}")
 }
 
-/// Names as this machine knows them, its hosts file included: the binary is static and does not ask the system's library.
-struct Names(Option<TokioResolver>);
-
-impl Names {
-    fn of_this_machine() -> Names {
-        let built = TokioResolver::builder_tokio().and_then(|builder| builder.build());
-        Names(
-            built
-                .inspect_err(|error| {
-                    tracing::warn!(%error, "no resolver: alerts reach only literal addresses");
-                })
-                .ok(),
-        )
-    }
-}
+/// Names as this machine knows them, its hosts file included: the binary is static and does not ask the system's library. What the
+/// machine knows is read each time: alerts are rare, and at boot there may be no name servers yet.
+struct Names;
 
 impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
-        let resolver = self.0.clone();
         Box::pin(async move {
-            let resolver = resolver.ok_or("there is no resolver")?;
+            let resolver = TokioResolver::builder_tokio()?.build()?;
             let found = resolver.lookup_ip(name.as_str()).await?;
             let addresses: Vec<_> = found
                 .iter()
@@ -305,6 +302,21 @@ mod tests {
     }
 
     #[test]
+    fn an_alert_has_the_same_id_from_memory_and_from_the_trail() {
+        let entry = |seq| Written {
+            seq,
+            at: Timestamp(7),
+            kind: Kind::HealthChanged.as_str().to_owned(),
+            subject: "disk".to_owned(),
+            data: serde_json::json!({"verdict": "critical"}),
+            duration_ms: None,
+            error: None,
+        };
+        assert_eq!(id_of(&entry(0)), "7-disk-critical");
+        assert_eq!(id_of(&entry(12)), id_of(&entry(0)));
+    }
+
+    #[test]
     fn an_entry_without_words_is_told_all_the_same() {
         let entry = Written {
             seq: 3,
@@ -315,7 +327,7 @@ mod tests {
             duration_ms: None,
             error: Some("disk_full".to_owned()),
         };
-        let alert = Alert::of(&entry, "x".to_owned());
+        let alert = Alert::of(&entry);
         assert_eq!(alert.verdict, Verdict::Critical);
         assert_eq!(alert.detail, "backup.failed: disk_full.");
         assert!(!alert.hint.is_empty());

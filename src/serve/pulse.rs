@@ -22,10 +22,11 @@ pub fn notify(state: NotifyState<'_>) {
     }
 }
 
-/// Tells how the service does until `stop`; pings the watchdog at half its period. `address` is where the service listens.
+/// Tells how the service does until `stop`; pings the watchdog three times in its time, and looks again soon when a sign of life was
+/// missing: one that was late is no reason to be killed. `address` is where the service listens.
 pub async fn run(app: &App, address: SocketAddr, stop: &CancellationToken) {
     let watchdog = sd_notify::watchdog_enabled();
-    let period = watchdog.map_or(RENEW, |period| period / 2);
+    let period = watchdog.map_or(RENEW, |time| time / 3);
     let mut told = String::new();
     loop {
         let status = monitor::status(app);
@@ -33,11 +34,13 @@ pub async fn run(app: &App, address: SocketAddr, stop: &CancellationToken) {
             notify(NotifyState::Status(&status));
             told = status;
         }
+        let mut pause = period;
         if watchdog.is_some() {
             let signs = Signs::look(app, address, period / 2).await;
             match signs.missing(period, app.settings.monitor.interval_seconds) {
                 None => notify(NotifyState::Watchdog),
                 Some(missing) => {
+                    pause = period / 8;
                     tracing::error!(
                         missing,
                         "the service does not seem to live; the watchdog is not told"
@@ -46,7 +49,7 @@ pub async fn run(app: &App, address: SocketAddr, stop: &CancellationToken) {
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(period) => {}
+            () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => return,
         }
     }
@@ -57,6 +60,8 @@ pub async fn run(app: &App, address: SocketAddr, stop: &CancellationToken) {
 struct Signs {
     /// The index answered in time.
     index: Answer,
+    /// How long ago it answered anybody.
+    since_read: Duration,
     /// A request of our own was answered in time.
     http: Answer,
     /// How long ago any request was.
@@ -85,6 +90,7 @@ impl Signs {
         Signs {
             // An error is an answer too: a new start would meet the same one.
             index: Answer::if_so(index.ok().map(drop)),
+            since_read: app.index.since_read(),
             http: Answer::if_so(http.ok().and_then(Result::ok)),
             since_answer: app.watch.since_answer(),
             since_turn: app.watch.since_turn(),
@@ -95,7 +101,8 @@ impl Signs {
     fn missing(&self, period: Duration, interval_seconds: u64) -> Option<&'static str> {
         // A reading may wait for a program that is asked for its version, and for a slow disk.
         let turn = Duration::from_secs(interval_seconds.saturating_mul(3).saturating_add(60));
-        if self.index == Answer::Missing {
+        // With all readers taken by visitors ours does not get its turn, but theirs are answered.
+        if self.index == Answer::Missing && self.since_read > period {
             return Some("the index does not answer");
         }
         // With all connections taken by visitors our own does not come through, but theirs do.
@@ -133,6 +140,7 @@ mod tests {
     fn the_watchdog_is_told_only_of_a_service_that_would_answer() {
         let well = Signs {
             index: Answer::Came,
+            since_read: Duration::ZERO,
             http: Answer::Came,
             since_answer: Duration::ZERO,
             since_turn: Duration::from_secs(31),
@@ -165,9 +173,18 @@ mod tests {
                 },
                 Some("HTTP does not answer"),
             ),
+            // All readers are taken, and those who have them are answered.
             (
                 Signs {
                     index: missing,
+                    ..well
+                },
+                None,
+            ),
+            (
+                Signs {
+                    index: missing,
+                    since_read: long,
                     ..well
                 },
                 Some("the index does not answer"),

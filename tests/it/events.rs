@@ -24,6 +24,32 @@ fn numbers(events: &[Event]) -> Vec<u64> {
 }
 
 #[test]
+fn one_visitor_does_not_take_all_streams_and_those_that_ended_are_given_back() {
+    let service = Service::start();
+    let origin = Origin::start();
+    let held = service.hold(&origin);
+    let streams: Vec<_> = (0..32).map(|_| service.events(&held.id, None)).collect();
+    for path in ["/api/events", &format!("/api/clips/{}/events", held.id)] {
+        let refused = service.get(path);
+        refused.expect_problem(429, "streams_too_many");
+        assert!(!refused.header("retry-after").is_empty());
+    }
+    // The clip that others ask for is not touched by it.
+    let path = format!("/api/clips/{}/events", held.id);
+    let ask = format!("GET {path} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.5\r\n\r\n");
+    let mut other = service.raw();
+    std::io::Write::write_all(&mut other, ask.as_bytes()).unwrap();
+    let mut head = [0; 12];
+    std::io::Read::read_exact(&mut other, &mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    service.cancel(&held);
+    for stream in streams {
+        assert_eq!(stream.last().unwrap().data["state"], "cancelled");
+    }
+    assert!(service.events(&held.id, None).next().is_some());
+}
+
+#[test]
 fn a_clip_is_followed_from_its_state_to_ready() {
     let (service, (_origin, link)) = (Service::start(), Origin::with(&media::tiny()));
     let ticket = service.ticket(&recipe(&link, 0.5, 1.5));

@@ -283,6 +283,19 @@ fn every_route_lets_in_whom_it_should_and_nobody_else() {
 }
 
 #[test]
+fn no_method_tells_that_a_hidden_address_is_there() {
+    let mut house = House::open("public");
+    for (_, path, door) in DOORS.iter().filter(|line| matches!(line.2, Hidden(_))) {
+        for method in ["POST", "PUT", "DELETE", "OPTIONS", "BREW"] {
+            let met = house.knock(method, path, *door, Caller::Nobody);
+            assert_eq!((met.status, met.code.as_str()), (404, "not_found"));
+            let met = house.knock(method, path, *door, Caller::Scoped);
+            assert_eq!(met.status, 405, "{method} {path}");
+        }
+    }
+}
+
+#[test]
 fn no_way_of_writing_an_address_leads_around_the_door() {
     let mut house = House::open("token");
     let closed = |door: &Door| matches!(door, Maker | Reader | Holder | With(_) | Hidden(_));

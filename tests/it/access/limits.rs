@@ -8,7 +8,7 @@ use super::{From, from, nowhere};
 use crate::support::media;
 use crate::support::origin::{Behaviour, Origin};
 use crate::support::service::{Answer, PATIENCE, Service, Setup};
-use crate::support::visitor::quick;
+use crate::support::visitor::{Ticket, quick};
 
 fn three_clips_a_minute() -> Service {
     Setup::default().with("LIMITS__CLIPS_PER_MINUTE", 3).start()
@@ -192,6 +192,43 @@ fn making_a_clip_again_counts_as_making_one() {
     assert_eq!(retry(own).status, 202);
     service.wait_for(id, &["failed"]);
     retry(own).expect_problem(429, "rate_limited");
+}
+
+#[test]
+fn a_link_that_is_refused_and_a_repeat_that_is_impossible_do_not_count() {
+    let service = Setup::default()
+        .with("LIMITS__CLIPS_PER_MINUTE", 2)
+        .with("LIMITS__PROBES_PER_MINUTE", 1)
+        .start();
+    let visitor = from("203.0.113.1");
+    for _ in 0..3 {
+        let refused = visitor.post(
+            &service,
+            "/api/sources",
+            &json!({"url": "http://10.0.0.1/v.mp4"}),
+        );
+        refused.expect_problem(403, "url_blocked");
+    }
+    let looked = visitor.post(
+        &service,
+        "/api/sources",
+        &json!({"url": "http://127.0.0.1:9/v.mp4"}),
+    );
+    assert_ne!(looked.json()["code"], "rate_limited");
+    let origin = Origin::start();
+    let silent = origin.add("/silent.mp4", Behaviour::Silent);
+    let held = visitor.post(&service, "/api/clips", &quick(&silent));
+    assert_eq!(held.status, 202, "{}", held.text());
+    let ticket = Ticket::of(&held.json());
+    let repeat = format!("/api/clips/{}/retry", ticket.id);
+    for _ in 0..3 {
+        let refused = visitor
+            .with(&ticket.token)
+            .ask(&service, "POST", &repeat, b"");
+        assert_eq!(refused.status, 409, "{}", refused.text());
+    }
+    assert_eq!(clip(&service, visitor).status, 202);
+    clip(&service, visitor).expect_problem(429, "rate_limited");
 }
 
 #[test]

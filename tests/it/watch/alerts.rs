@@ -364,6 +364,35 @@ fn an_index_that_cannot_be_written_does_not_keep_an_alert_back_and_hears_of_it_l
     );
 }
 
+#[test]
+fn an_alert_that_did_not_arrive_from_memory_goes_out_from_the_trail_after_a_restart() {
+    let program = Program::new();
+    let away = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = away.local_addr().unwrap().port();
+    drop(away);
+    let service = program.setup(port).start();
+    let token = service.token("ops:read");
+    let lock = rusqlite::Connection::open(service.data.join("index.db")).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    program.take_away();
+    until("it is told from memory", || {
+        service
+            .log()
+            .contains("could not be written; they are told from memory")
+            && service.get("/api/health").json()["verdicts"]["sidecars"] == "critical"
+    });
+    lock.execute_batch("ROLLBACK").unwrap();
+    until("it waits in the index", || {
+        let waiting = service.asked(&token, "/api/admin/health")["alerts_pending"].clone();
+        waiting.as_u64().unwrap() > 0
+    });
+    let _service = service.killed_and_started_again(program.setup(port));
+    let receiver = Receiver::on(TcpListener::bind(("127.0.0.1", port)).unwrap(), &[]);
+    until("it has arrived", || {
+        receiver.told().contains(&change("ok", "critical"))
+    });
+}
+
 /// A disk of a few megabytes.
 struct Small(tempfile::TempDir);
 
