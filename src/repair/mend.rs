@@ -1,4 +1,4 @@
-//! Mending one difference, each kind in its way. What is taken out of the way is kept in `lost+found`.
+//! Mending one difference, each kind in its way. What is taken out of the way is kept in `set-aside`.
 
 use std::fs;
 use std::io;

@@ -40,8 +40,10 @@ pub struct Report {
     pub old_index: Option<String>,
     /// Where the old index is now.
     pub kept: Option<PathBuf>,
-    /// Folders in the store that no clip owns, moved to lost+found.
+    /// Folders in the store that no clip owns, moved to set-aside.
     pub set_aside: u64,
+    /// Those of them that could not be moved and are where they were.
+    pub not_moved: u64,
     pub ms: u64,
 }
 
@@ -78,8 +80,14 @@ pub fn under_lock(places: &Places, now: Timestamp, files: Files) -> Result<Repor
     report.kept = put_in_place(places, now, &new)?;
     for (fault, id) in unknown {
         let folder = places.clip(id);
-        set_aside(places, fault.code(), &folder).map_err(at(&folder))?;
-        report.set_aside += 1;
+        // The index is in its place: one folder that cannot be moved must not keep the others.
+        match set_aside(places, fault.code(), &folder) {
+            Ok(_) => report.set_aside += 1,
+            Err(error) => {
+                tracing::warn!(clip = %id, %error, "a folder that no clip owns could not be moved");
+                report.not_moved += 1;
+            }
+        }
     }
     report.ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(report)

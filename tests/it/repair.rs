@@ -196,7 +196,7 @@ fn every_kind_of_difference_is_told_apart_and_mended_and_nothing_is_lost() {
         );
     }
     assert!(
-        data.join("lost+found/file_size")
+        data.join("set-aside/file_size")
             .join(id(1))
             .join("clip.mp4")
             .exists()
@@ -486,4 +486,81 @@ fn a_killed_reindex_changes_nothing() {
     clean(&data);
     exited(&command(&data, &["reindex"]), 0);
     clean(&data);
+}
+
+/// Makes all published folders as old as those that a sweep looks at.
+fn age(data: &Path) {
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+    for entry in fs::read_dir(data.join("storage/clips")).unwrap() {
+        let folder = fs::File::open(entry.unwrap().path()).unwrap();
+        folder.set_modified(then).unwrap();
+    }
+}
+
+fn forget(data: &Path, id: &str) {
+    sql(
+        data,
+        &format!(
+            "DELETE FROM segments WHERE clip_id = '{id}'; DELETE FROM clips WHERE id = '{id}'"
+        ),
+    );
+}
+
+#[test]
+fn the_sweep_leaves_what_a_repair_takes_back_and_puts_what_the_trash_lists_into_it() {
+    let (_dir, data) = filled(120);
+    let id = |number: u32| million::id(number).to_string();
+    let folder = |number: u32| data.join("storage/clips").join(id(number));
+    let entry = |number: u32| data.join(format!("ledger/clips/{}.json", id(number)));
+    // Its row is lost.
+    forget(&data, &id(0));
+    // It was removed, and the power went before its files did.
+    forget(&data, &id(1));
+    sql(
+        &data,
+        &format!(
+            "INSERT INTO events (at, kind, subject, data) VALUES (1, 'clip.removed', '{}', '{{}}')",
+            id(1)
+        ),
+    );
+    // Nobody knows what it is.
+    forget(&data, &id(2));
+    fs::write(entry(2), "{").unwrap();
+    forget(&data, &id(3));
+    fs::remove_file(entry(3)).unwrap();
+    // 21 is expired, and the power went before its files were in the trash.
+    fs::create_dir(folder(21)).unwrap();
+    fs::write(folder(21).join("x.mp4"), "x").unwrap();
+    sql(
+        &data,
+        &format!(
+            "INSERT INTO trash (id, title, why, bytes, trashed_at) VALUES ('{}', 'x', 'expired', 1, unixepoch() * 1000)",
+            id(21)
+        ),
+    );
+    age(&data);
+    let text = exited(&command(&data, &["cleanup"]), 1);
+    assert!(text.contains("meme-maker fsck --repair"), "{text}");
+    assert!(folder(0).join("clip.mp4").exists());
+    assert!(!folder(1).exists() && !entry(1).exists());
+    assert!(!folder(2).exists());
+    assert!(data.join("set-aside/file_orphan").join(id(2)).exists());
+    assert!(!folder(3).exists());
+    assert!(data.join("trash").join(id(21)).join("x.mp4").exists());
+    assert_eq!(found(&data, &["--repair"], 0)["index_missing"], 1);
+}
+
+#[test]
+fn an_index_that_knows_hardly_any_of_the_files_lets_none_of_them_be_removed() {
+    let (_dir, data) = filled(120);
+    sql(&data, "DELETE FROM segments; DELETE FROM clips");
+    for entry in fs::read_dir(data.join("ledger/clips")).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    age(&data);
+    let count = || fs::read_dir(data.join("storage/clips")).unwrap().count();
+    let before = count();
+    let text = exited(&command(&data, &["cleanup"]), 1);
+    assert!(text.contains("is this the right index"), "{text}");
+    assert_eq!(count(), before);
 }
