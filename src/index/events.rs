@@ -354,7 +354,7 @@ impl Index {
                     None => Kind::BackupMade,
                     Some(_) => Kind::BackupFailed,
                 },
-                subject: "",
+                subject: "backup",
                 data,
                 duration_ms: Some(duration_ms),
                 error: error.as_deref(),
