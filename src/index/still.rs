@@ -13,6 +13,8 @@ use crate::upload::UploadId;
 
 /// More faults than this are not told one by one.
 const MOST_FAULTS: usize = 20;
+/// So many are copied before it is asked whether to go on: some megabytes.
+const PAGES: std::ffi::c_int = 1024;
 
 /// The newest schema that this version knows.
 pub const fn known_schema() -> usize {
@@ -20,12 +22,15 @@ pub const fn known_schema() -> usize {
 }
 
 /// Copies an index as it is at this moment into a new file of its own, which needs no other beside it. Writers go on meanwhile: all pages
-/// are copied in one read transaction, so nothing makes it begin anew.
+/// are copied in one read transaction, so nothing makes it begin anew. Ends early, with a piece of it, once `stopped` says so.
 ///
 /// # Errors
 /// When the index cannot be read or the copy not be written; then a piece of it may be there.
-pub fn copy(from: &Path, to: &Path) -> Result<(), IndexError> {
+pub fn copy(from: &Path, to: &Path, stopped: &dyn Fn() -> bool) -> Result<(), IndexError> {
     let source = connect(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    // The transaction is opened by the first that is read, and held to the end.
+    source.execute_batch("BEGIN")?;
+    source.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     create_private(to)?;
     {
         let mut target = Connection::open(to)?;
@@ -33,8 +38,13 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), IndexError> {
         target.pragma_update(None, "journal_mode", "OFF")?;
         target.pragma_update(None, "synchronous", "OFF")?;
         let backup = Backup::new(&source, &mut target)?;
-        if backup.step(-1)? != StepResult::Done {
-            return Err(IndexError::Corrupt("it could not be copied".to_owned()));
+        loop {
+            match backup.step(PAGES)? {
+                StepResult::Done => break,
+                StepResult::More if stopped() => return Ok(()),
+                StepResult::More => {}
+                _ => return Err(IndexError::Corrupt("it could not be copied".to_owned())),
+            }
         }
     }
     // The copy says of itself that it has a log beside it.
@@ -199,7 +209,7 @@ pub(crate) mod tests {
             })
         };
         sample("before").await.unwrap();
-        copy(&path, &to).unwrap();
+        copy(&path, &to, &|| false).unwrap();
         sample("after").await.unwrap();
         let names: Vec<_> = std::fs::read_dir(dir.path())
             .unwrap()
