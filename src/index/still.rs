@@ -64,6 +64,17 @@ pub fn bring_up(path: &Path) -> Result<(), IndexError> {
     latest(&mut connection)
 }
 
+/// Writes what an index has in its log into its file, so that the file alone is all of it. False when somebody reads it meanwhile.
+///
+/// # Errors
+/// When it is no index, or cannot be written.
+pub fn fold(path: &Path) -> Result<bool, IndexError> {
+    let connection = Connection::open(path)?;
+    let busy: i64 =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    Ok(busy == 0)
+}
+
 /// An index that is only read.
 pub struct Still {
     connection: Connection,

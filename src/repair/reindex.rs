@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -16,7 +17,7 @@ use super::{Files, RepairError, at, entry, entry_id, list, take};
 use crate::clip::{Clip, ClipId, State};
 use crate::index::IndexError;
 use crate::index::rebuild::Rebuild;
-use crate::index::still::Still;
+use crate::index::still::{self, Still};
 use crate::source::upload::file_of;
 use crate::store::lock::own_like_folder;
 use crate::store::lost::set_aside;
@@ -114,13 +115,15 @@ fn build(
     files: Files,
     new: &Path,
 ) -> Result<(Report, Unknown), RepairError> {
-    let old = places.index();
-    let mut refusal = match fs::metadata(&old) {
-        Ok(meta) if meta.len() > 0 => readable(&old)?.err(),
-        _ => Some("there is none".to_owned()),
+    let index = places.index();
+    let there = fs::metadata(&index).is_ok_and(|meta| meta.len() > 0);
+    let old = if there { Some(index) } else { left(places)? };
+    let mut refusal = match &old {
+        Some(old) => readable(old)?.err(),
+        None => Some("there is none".to_owned()),
     };
     if refusal.is_none() {
-        match fill(places, now, files, new, Some(&old)) {
+        match fill(places, now, files, new, old.as_deref()) {
             Err(RepairError::Index(error)) if !error.is_full() => {
                 refusal = Some(crate::worker::chain(&error));
             }
@@ -132,10 +135,41 @@ fn build(
     Ok((report, unknown))
 }
 
+/// Before the moment of a file's name, when a reindex set it aside.
+const BEFORE: &str = "index.db.before-";
+
+/// The index that was set aside last, where no clip has come or gone since: then whoever did that was ended before the new one was in its
+/// place. An older one would say of clips and tokens what is true no more.
+fn left(places: &Places) -> Result<Option<PathBuf>, RepairError> {
+    let mut newest: Option<String> = None;
+    for entry in fs::read_dir(&places.data).map_err(at(&places.data))? {
+        let name = entry.map_err(at(&places.data))?.file_name();
+        let name = name.to_string_lossy().into_owned();
+        // Copies before a new schema are named by its number.
+        let stamped = name.strip_prefix(BEFORE).is_some_and(|rest| {
+            rest.as_bytes().get(8) == Some(&b'T')
+                && !rest.ends_with("-wal")
+                && !rest.ends_with("-shm")
+        });
+        if stamped && newest.as_ref().is_none_or(|newest| *newest < name) {
+            newest = Some(name);
+        }
+    }
+    let Some(path) = newest.map(|name| places.data.join(name)) else {
+        return Ok(None);
+    };
+    let (kept, ledger) = (
+        fs::metadata(&path).map_err(at(&path))?,
+        fs::metadata(places.ledger()).map_err(at(&places.ledger()))?,
+    );
+    let moved = (kept.ctime(), kept.ctime_nsec());
+    Ok(((ledger.mtime(), ledger.mtime_nsec()) <= moved).then_some(path))
+}
+
 /// Whether an old index can be believed; why not.
 fn readable(old: &Path) -> Result<Result<(), String>, RepairError> {
     let looked = Still::open(old).and_then(|still| {
-        let (found, known) = (still.schema()?, crate::index::still::known_schema());
+        let (found, known) = (still.schema()?, still::known_schema());
         if found > known {
             return Err(IndexError::Newer { found, known });
         }
@@ -286,23 +320,34 @@ fn part_of(places: &Places, ids: &[ClipId]) -> Result<Read, RepairError> {
     Ok(part)
 }
 
-/// Sets the old index aside with all that belongs to it, and puts the new one where it was. The old log must not lie beside the new file.
+/// Keeps the old index under another name, and puts the new one where it was in one step: at no moment is there none. The old log must
+/// not lie beside the new file.
 fn put_in_place(
     places: &Places,
     now: Timestamp,
     new: &Path,
 ) -> Result<Option<PathBuf>, RepairError> {
     let index = places.index();
-    let mut kept = places.data.join(format!("index.db.before-{}", now.stamp()));
+    let mut kept = places.data.join(format!("{BEFORE}{}", now.stamp()));
     let mut number = 1_u32;
     while kept.exists() {
         kept = places
             .data
-            .join(format!("index.db.before-{}.{number}", now.stamp()));
+            .join(format!("{BEFORE}{}.{number}", now.stamp()));
         number += 1;
     }
     let had_one = index.exists();
-    for ending in ["", "-wal", "-shm"] {
+    if had_one {
+        // One that is no index any more is kept as it is, with its log.
+        if let Err(error) = still::fold(&index) {
+            tracing::warn!(%error, "the log of the old index could not be written into it");
+        }
+        if let Err(error) = fs::hard_link(&index, &kept) {
+            tracing::warn!(%error, "the old index cannot have two names here and is moved");
+            fs::rename(&index, &kept).map_err(at(&index))?;
+        }
+    }
+    for ending in ["-wal", "-shm"] {
         let with = |path: &Path| {
             let mut name = path.as_os_str().to_owned();
             name.push(ending);

@@ -564,3 +564,28 @@ fn an_index_that_knows_hardly_any_of_the_files_lets_none_of_them_be_removed() {
     assert!(text.contains("is this the right index"), "{text}");
     assert_eq!(count(), before);
 }
+
+#[test]
+fn an_index_that_was_set_aside_and_not_replaced_is_the_old_index() {
+    let (_dir, data) = filled(120);
+    let clips = |data: &Path| -> u32 {
+        let connection = Connection::open(data.join("index.db")).unwrap();
+        let count = "SELECT count(*) FROM clips";
+        connection.query_row(count, [], |row| row.get(0)).unwrap()
+    };
+    let before = clips(&data);
+    fs::rename(
+        data.join("index.db"),
+        data.join("index.db.before-20261121T000000Z"),
+    )
+    .unwrap();
+    exited(&command(&data, &["reindex"]), 0);
+    assert_eq!(clips(&data), before, "not only what the ledger keeps");
+    clean(&data);
+    // One from before clips came or went is not believed.
+    fs::remove_file(data.join("index.db")).unwrap();
+    fs::write(data.join("ledger/clips/.new"), "x").unwrap();
+    fs::remove_file(data.join("ledger/clips/.new")).unwrap();
+    exited(&command(&data, &["reindex"]), 0);
+    assert!(clips(&data) < before);
+}
