@@ -102,6 +102,24 @@ impl Mender {
         Ok(())
     }
 
+    /// Whether the last that the trail tells of a clip is that it was removed: then it must not come back from the ledger.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn was_removed(&self, id: ClipId) -> Result<bool, IndexError> {
+        events::was_removed(&self.connection, "main", id)
+    }
+
+    /// Whether the trash lists a clip.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn in_trash(&self, id: ClipId) -> Result<bool, IndexError> {
+        let query = "SELECT EXISTS (SELECT 1 FROM trash WHERE id = ?1)";
+        let mut query = self.connection.prepare_cached(query)?;
+        Ok(query.query_row([id.to_string()], |row| row.get(0))?)
+    }
+
     /// Adds a clip that the ledger knows.
     ///
     /// # Errors

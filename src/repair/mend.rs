@@ -103,7 +103,22 @@ fn clip(bench: &Bench<'_>, fault: Fault, id: ClipId) -> Result<String, RepairErr
                 told
             })
         }
+        Fault::LedgerOrphan if bench.index.was_removed(id)? => {
+            remove(&places.entry(id))?;
+            Ok("removed, as the clip was".to_owned())
+        }
         Fault::LedgerOrphan => aside(bench, fault, &places.entry(id)),
+        Fault::IndexMissing if bench.index.was_removed(id)? => {
+            let folder = places.clip(id);
+            let told = if bench.index.in_trash(id)? && !bench.store.is_aside(id) {
+                bench.store.put_aside(id).map_err(at(&folder))?;
+                "its files are in the trash".to_owned()
+            } else {
+                aside(bench, Fault::FileOrphan, &folder)?
+            };
+            remove(&places.entry(id))?;
+            Ok(format!("the clip was removed, and so is its entry; {told}"))
+        }
         Fault::IndexMissing => {
             let path = places.entry(id);
             let bytes = look::read(&path)?.unwrap_or_default();

@@ -33,6 +33,8 @@ pub struct Report {
     pub files_missing: u64,
     /// Entries of the ledger that cannot be understood; they were left where they are.
     pub unreadable: u64,
+    /// Clips that somebody had removed, and an interruption kept in the ledger: it has forgotten them now.
+    pub removed: u64,
     /// Clips that only the old index knows: those that never were ready, mostly.
     pub from_old_index: u64,
     pub tokens: u64,
@@ -79,7 +81,10 @@ pub fn under_lock(places: &Places, now: Timestamp, files: Files) -> Result<Repor
         .and_then(|()| own_like_folder(&new))
         .map_err(at(&new))?;
     report.kept = put_in_place(places, now, &new)?;
-    for (fault, id) in unknown {
+    for id in unknown.entries {
+        remove(&places.entry(id))?;
+    }
+    for (fault, id) in unknown.folders {
         let folder = places.clip(id);
         // The index is in its place: one folder that cannot be moved must not keep the others.
         match set_aside(places, fault.code(), &folder) {
@@ -106,8 +111,13 @@ pub fn forget_unfinished(places: &Places) -> Result<(), RepairError> {
     remove(&unfinished(places))
 }
 
-/// Folders that no clip owns any more, and why.
-type Unknown = Vec<(Fault, ClipId)>;
+/// What no clip owns any more, and why.
+#[derive(Default)]
+struct Unknown {
+    folders: Vec<(Fault, ClipId)>,
+    /// Entries of the ledger.
+    entries: Vec<ClipId>,
+}
 
 fn build(
     places: &Places,
@@ -194,14 +204,18 @@ fn fill(
     let mut report = Report::default();
     let rebuild = Rebuild::begin(new, old)?;
     let ids = list(&places.ledger(), entry_id)?.ids;
+    let mut unknown = Unknown::default();
     let mut unreadable = Vec::new();
     let mut lost = Vec::new();
     each_entry(places, &ids, |read| {
-        report.clips += read.clips.len() as u64;
+        let gone = rebuild.add(&read.clips)?;
+        report.clips += (read.clips.len() - gone.len()) as u64;
         unreadable.extend(read.unreadable);
-        lost.extend(read.lost);
-        Ok(rebuild.add(&read.clips)?)
+        lost.extend(read.lost.into_iter().filter(|id| !gone.contains(id)));
+        unknown.entries.extend(gone);
+        Ok(())
     })?;
+    report.removed = unknown.entries.len() as u64;
     report.unreadable = unreadable.len() as u64;
     match old {
         Some(_) => {
@@ -233,14 +247,13 @@ fn fill(
         });
     }
     // What the sweep would take for nobody's may be all there is of a clip.
-    let mut unknown = Vec::new();
     lost.sort_unstable();
     for id in folders {
         let known = ids.binary_search(&id).is_ok() && unreadable.binary_search(&id).is_err();
         if lost.binary_search(&id).is_ok() {
-            unknown.push((Fault::FileSize, id));
+            unknown.folders.push((Fault::FileSize, id));
         } else if !known && rebuild.clip(id)?.is_none() {
-            unknown.push((Fault::FileOrphan, id));
+            unknown.folders.push((Fault::FileOrphan, id));
         }
     }
     let data = serde_json::json!({

@@ -589,3 +589,43 @@ fn an_index_that_was_set_aside_and_not_replaced_is_the_old_index() {
     exited(&command(&data, &["reindex"]), 0);
     assert!(clips(&data) < before);
 }
+
+#[test]
+fn a_clip_that_was_removed_does_not_come_back_from_the_ledger() {
+    let (_dir, data) = filled(120);
+    let id = |number: u32| million::id(number).to_string();
+    let entry = |number: u32| data.join(format!("ledger/clips/{}.json", id(number)));
+    let removed = |number: u32| {
+        forget(&data, &id(number));
+        sql(
+            &data,
+            &format!(
+                "INSERT INTO events (at, kind, subject, data) VALUES (1, 'clip.removed', '{}', '{{}}')",
+                id(number)
+            ),
+        );
+    };
+    let rows = |number: u32| -> u32 {
+        let connection = Connection::open(data.join("index.db")).unwrap();
+        let count = "SELECT count(*) FROM clips WHERE id = ?1";
+        connection
+            .query_row(count, [id(number)], |row| row.get(0))
+            .unwrap()
+    };
+    removed(0);
+    removed(21);
+    let found = found(&data, &["--repair"], 0);
+    assert_eq!((found["index_missing"], found["ledger_orphan"]), (1, 1));
+    for number in [0, 21] {
+        assert_eq!(rows(number), 0);
+        assert!(!entry(number).exists());
+    }
+    clean(&data);
+    removed(1);
+    let output = command(&data, &["reindex", "--json"]);
+    exited(&output, 0);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["removed"], 1);
+    assert_eq!(rows(1), 0);
+    assert!(!entry(1).exists());
+}
