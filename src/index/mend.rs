@@ -6,6 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::clips::{find, json};
 use super::events::{self, Entry, Kind};
+use super::keeping::recount;
 use super::rebuild;
 use super::sources::forget_source;
 use super::{IndexError, connect, migrate};
@@ -148,6 +149,23 @@ impl Mender {
             params![id.to_string(), received],
         )?;
         Ok(())
+    }
+
+    /// Forgets all that was in the trash: its files are not there.
+    ///
+    /// # Errors
+    /// When the index does not take it.
+    pub fn empty_trash(&self) -> Result<(), IndexError> {
+        self.connection.execute("DELETE FROM trash", [])?;
+        Ok(())
+    }
+
+    /// Counts the sums anew.
+    ///
+    /// # Errors
+    /// When the index does not take it.
+    pub fn recount(&self) -> Result<(), IndexError> {
+        recount(&self.connection)
     }
 
     /// Forgets rows that belong to a clip that is not there.

@@ -130,6 +130,30 @@ impl Still {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// Sums that are not those of their rows, each with what is kept and what is true.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn wrong_tallies(&self) -> Result<Vec<(&'static str, i64, i64)>, IndexError> {
+        // One statement, so that all are of one moment.
+        let query = "SELECT clips, (SELECT coalesce(sum(bytes), 0) FROM clips WHERE state = 'ready'),
+                            pinned, (SELECT coalesce(sum(bytes), 0) FROM clips WHERE state = 'ready' AND pinned = 1),
+                            uploads, (SELECT coalesce(sum(received), 0) FROM uploads),
+                            trash, (SELECT coalesce(sum(bytes), 0) FROM trash) FROM tallies";
+        let pairs = self.connection.query_row(query, [], |row| {
+            Ok([
+                ("clips", row.get(0)?, row.get(1)?),
+                ("pinned", row.get(2)?, row.get(3)?),
+                ("uploads", row.get(4)?, row.get(5)?),
+                ("trash", row.get(6)?, row.get(7)?),
+            ])
+        })?;
+        Ok(pairs
+            .into_iter()
+            .filter(|(_, kept, summed): &(_, i64, i64)| kept != summed)
+            .collect())
+    }
+
     /// How many clips are ready.
     ///
     /// # Errors

@@ -53,6 +53,10 @@ pub fn mend(bench: &Bench<'_>, difference: &Difference) -> Result<String, Repair
                 fault => aside(bench, fault, &places.uploads.join(id.to_string())),
             }
         }
+        Subject::Index if difference.fault == Fault::TallyWrong => {
+            bench.index.recount()?;
+            Ok("counted anew".to_owned())
+        }
         Subject::Index => {
             bench.index.drop_strangers()?;
             Ok("those rows are removed".to_owned())
@@ -130,6 +134,7 @@ fn clip(bench: &Bench<'_>, fault: Fault, id: ClipId) -> Result<String, RepairErr
         // About no clip.
         Fault::IndexCorrupt
         | Fault::ForeignKeys
+        | Fault::TallyWrong
         | Fault::Stray
         | Fault::WorkLeft
         | Fault::UploadMissing

@@ -153,6 +153,7 @@ fn every_kind_of_difference_is_told_apart_and_mended_and_nothing_is_lost() {
     send(3, "orphaned");
     record(4, 9);
     send(4, "123456789");
+    sql(&data, "UPDATE tallies SET trash = trash + 5");
     let before = files(&data);
 
     let all = [
@@ -168,6 +169,7 @@ fn every_kind_of_difference_is_told_apart_and_mended_and_nothing_is_lost() {
         ("ledger_stale", 1),
         ("ledger_unreadable", 1),
         ("stray", 2),
+        ("tally_wrong", 1),
         ("upload_missing", 1),
         ("upload_orphan", 1),
         ("upload_short", 1),
