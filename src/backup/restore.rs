@@ -233,6 +233,7 @@ impl Room {
                 mender.lose_upload(id)?;
                 restored.uploads_forgotten += 1;
             }
+            mender.empty_trash()?;
             let data = serde_json::json!({
                 "made_at": restored.made_at, "clips": restored.clips, "files": restored.files, "expired": restored.expired,
             });

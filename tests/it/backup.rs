@@ -164,6 +164,9 @@ fn without_files_clips_come_back_expired_and_can_be_made_again() {
     let service = Service::start();
     let ticket = service.ticket(&quick(&link));
     let clip = service.wait_for(&ticket.id, &["ready"]);
+    let removed = service.ticket(&quick(&link));
+    service.wait_for(&removed.id, &["ready"]);
+    assert_eq!(service.remove(&removed).status, 204);
     let dir = tempfile::tempdir().unwrap();
     let archive = dir.path().join("x.tar");
     back_up(&service.data, &archive, &[]);
@@ -173,6 +176,13 @@ fn without_files_clips_come_back_expired_and_can_be_made_again() {
     let restored = restore(&archive, &data);
     assert_eq!(restored["expired"], 1);
     clean(&data);
+    let trash = |data: &Path| -> u32 {
+        let connection = Connection::open(data.join("index.db")).unwrap();
+        let count = "SELECT count(*) FROM trash";
+        connection.query_row(count, [], |row| row.get(0)).unwrap()
+    };
+    // Its files are in no backup.
+    assert_eq!((trash(&service.data), trash(&data)), (1, 0));
     let service = on(&data);
     let expired = service.clip(&ticket);
     assert_eq!(expired["state"], "expired");
