@@ -631,3 +631,18 @@ fn a_clip_that_was_removed_does_not_come_back_from_the_ledger() {
     assert_eq!(rows(1), 0);
     assert!(!entry(1).exists());
 }
+
+#[test]
+fn a_look_at_what_a_cleanup_would_remove_brings_no_index_to_another_schema() {
+    let (_dir, data) = filled(24);
+    let version = || -> u32 {
+        let connection = Connection::open(data.join("index.db")).unwrap();
+        connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap()
+    };
+    sql(&data, "PRAGMA user_version = 7");
+    let text = exited(&command(&data, &["cleanup", "--dry-run"]), 1);
+    assert!(text.contains("index_schema"), "{text}");
+    assert_eq!(version(), 7);
+}
