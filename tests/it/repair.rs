@@ -536,8 +536,10 @@ fn the_sweep_leaves_what_a_repair_takes_back_and_puts_what_the_trash_lists_into_
     sql(
         &data,
         &format!(
-            "INSERT INTO trash (id, title, why, bytes, trashed_at) VALUES ('{}', 'x', 'expired', 1, unixepoch() * 1000)",
-            id(21)
+            "UPDATE clips SET created_at = {now}, finished_at = {now}, expires_at = {now} WHERE id = '{0}';
+             INSERT INTO trash (id, title, why, bytes, trashed_at) VALUES ('{0}', 'x', 'expired', 1, {now})",
+            id(21),
+            now = "unixepoch() * 1000"
         ),
     );
     age(&data);
