@@ -12,12 +12,14 @@ use std::time::Instant;
 
 use rustix::fs::{Advice, FallocateFlags};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::bytes::Bytes;
 use crate::clip::State;
-use crate::index::IndexError;
+use crate::cut::sentence;
 use crate::index::still::{self, Still};
+use crate::index::{Index, IndexError};
 use crate::library::ledger_entry;
 use crate::store::POSTER;
 use crate::store::lock::{self, own_like_folder};
@@ -31,6 +33,8 @@ use archive::{About, ArchiveError, Name, Writer};
 pub enum BackupError {
     #[error("another backup is being made")]
     Busy,
+    #[error("the service stopped while the backup was made")]
+    Stopped,
     #[error("there is something at {0} already")]
     Exists(PathBuf),
     #[error("there is no index at {0}")]
@@ -74,6 +78,7 @@ impl BackupError {
         }
         match self {
             BackupError::Busy => "backup_running",
+            BackupError::Stopped => "backup_stopped",
             BackupError::Exists(_) => "backup_exists",
             BackupError::NoIndex(_) => "index_missing",
             BackupError::Unsound(_) => "index_corrupt",
@@ -96,6 +101,9 @@ impl BackupError {
         }
         match self {
             BackupError::Busy => "Wait until it is done.",
+            BackupError::Stopped => {
+                "Make one when the service runs again, or wait for the next of the schedule; older backups are as they were."
+            }
             BackupError::Exists(_) => {
                 "Choose another name, or a folder: then the backup gets one of its own."
             }
@@ -135,6 +143,7 @@ impl BackupError {
                 error.kind() == io::ErrorKind::StorageFull
             }
             BackupError::Busy
+            | BackupError::Stopped
             | BackupError::Exists(_)
             | BackupError::NoIndex(_)
             | BackupError::Unsound(_)
@@ -208,11 +217,16 @@ const COPY: &str = ".partial-index";
 /// The copy of the index gives its room back in such pieces.
 const PIECE: u64 = 8 * 1024 * 1024;
 
-/// Makes a backup, beside a running service or without one.
+/// Makes a backup, beside a running service or without one, unless `stop` comes first: that is looked at with every piece.
 ///
 /// # Errors
 /// When it cannot be made; then nothing of it is left.
-pub fn make(places: &Places, wish: &Wish, now: Timestamp) -> Result<Made, BackupError> {
+pub fn make(
+    places: &Places,
+    wish: &Wish,
+    now: Timestamp,
+    stop: &CancellationToken,
+) -> Result<Made, BackupError> {
     let began = Instant::now();
     let index = places.index();
     if !index.is_file() {
@@ -252,7 +266,8 @@ pub fn make(places: &Places, wish: &Wish, now: Timestamp) -> Result<Made, Backup
         return Err(BackupError::Exists(file));
     }
     let (partial, copy) = (ending(&file, PARTIAL), ending(&file, COPY));
-    let made = write(places, wish, now, &partial, &copy).and_then(|(about, files_missing)| {
+    let written = write(places, wish, now, &partial, &copy, stop);
+    let made = written.and_then(|(about, files_missing)| {
         fs::rename(&partial, &file).map_err(at(&file))?;
         let folder = folder_of(&file);
         File::open(folder)
@@ -266,6 +281,8 @@ pub fn make(places: &Places, wish: &Wish, now: Timestamp) -> Result<Made, Backup
             let _ = fs::remove_file(ending(&copy, kind));
         }
         let _ = fs::remove_file(&partial);
+        // Whatever it was that could not be read to its end.
+        go_on(stop)?;
     }
     let (about, files_missing) = made?;
     let bytes = fs::metadata(&file).map_err(at(&file))?.len();
@@ -286,7 +303,9 @@ fn write(
     now: Timestamp,
     partial: &Path,
     copy: &Path,
+    stop: &CancellationToken,
 ) -> Result<(About, u64), BackupError> {
+    go_on(stop)?;
     for path in [partial, copy] {
         remove(path)?;
     }
@@ -299,7 +318,8 @@ fn write(
         .mode(0o600)
         .open(partial)
         .map_err(at(partial))?;
-    still::copy(&places.index(), copy)?;
+    still::copy(&places.index(), copy, &|| stop.is_cancelled())?;
+    go_on(stop)?;
     if Still::open(copy)?.schema()? < still::known_schema() {
         // Of a service that this version has not served yet.
         still::bring_up(copy)?;
@@ -322,13 +342,14 @@ fn write(
     let mut missing = 0;
     if wish.films == Films::Taken {
         index.each_clip(|clip| {
+            go_on(stop)?;
             let (State::Ready, Some(outcome), Some(name)) =
                 (clip.state, &clip.outcome, &clip.file_name)
             else {
                 return Ok(());
             };
             let folder = places.clip(clip.id);
-            let Some((mut film, length)) = open(&folder.join(name))? else {
+            let Some((film, length)) = open(&folder.join(name))? else {
                 missing += 1;
                 return Ok(());
             };
@@ -337,6 +358,7 @@ fn write(
                 return Ok(());
             }
             room(length)?;
+            let mut film = Heeding { inner: film, stop };
             writer.add(Name::Film(clip.id), length, &mut film)?;
             about.files += 1;
             if let Some((mut poster, length)) = open(&folder.join(POSTER))? {
@@ -348,6 +370,7 @@ fn write(
     // Written from the copy, so that both are of one moment.
     writer.add_streamed(Name::Ledger, |into| {
         index.each_clip(|clip| {
+            go_on(stop)?;
             about.clips += 1;
             if matches!(clip.state, State::Ready | State::Expired) {
                 into.write_all(&ledger_entry(&clip))?;
@@ -358,7 +381,7 @@ fn write(
     })?;
     drop(index);
     let length = size(copy);
-    let mut moving = Moving {
+    let moving = Moving {
         file: OpenOptions::new()
             .read(true)
             .write(true)
@@ -367,6 +390,10 @@ fn write(
         place: 0,
         given_back: 0,
     };
+    let mut moving = Heeding {
+        inner: moving,
+        stop,
+    };
     writer.add(Name::Index, length, &mut moving)?;
     remove(copy)?;
     let mut file = writer.finish(about.clone())?;
@@ -374,11 +401,34 @@ fn write(
     // From the disk, as far as the system lets us ask for that.
     let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
     file.seek(SeekFrom::Start(0))?;
-    let read = archive::read(&file, |_, _, _| Ok::<_, ArchiveError>(()))?;
+    let heeding = Heeding { inner: &file, stop };
+    let read = archive::read(heeding, |_, _, _| Ok::<_, ArchiveError>(()))?;
     if read != about {
         return Err(ArchiveError::Damaged("manifest.json".to_owned()).into());
     }
     Ok((about, missing))
+}
+
+fn go_on(stop: &CancellationToken) -> Result<(), BackupError> {
+    if stop.is_cancelled() {
+        return Err(BackupError::Stopped);
+    }
+    Ok(())
+}
+
+/// What is read as long as nobody says stop.
+struct Heeding<'a, T> {
+    inner: T,
+    stop: &'a CancellationToken,
+}
+
+impl<T: Read> Read for Heeding<'_, T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.stop.is_cancelled() {
+            return Err(io::Error::other(BackupError::Stopped));
+        }
+        self.inner.read(buffer)
+    }
 }
 
 /// A file that gives its room back while it is read, so that moving it into another takes no more than one of them. Where the file system
@@ -571,15 +621,28 @@ pub async fn run(app: &App) -> Result<Made, BackupError> {
         app.now(),
         app.settings.backup.keep,
     );
-    let made = blocking(move || {
-        let made = make(&places, &wish, now)?;
-        // Only now that there is a good new one.
-        let pruned = prune(&folder, keep)?;
-        Ok((made, pruned.len()))
-    })
-    .await;
-    let ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
-    let (data, error) = match &made {
+    let (index, stop) = (app.index.clone(), app.stopping.clone());
+    // The service ends when it has ended and is recorded, whoever began it.
+    let errand = app.errands.run(async move {
+        let made = blocking(move || {
+            let made = make(&places, &wish, now, &stop)?;
+            // Only now that there is a good new one.
+            let pruned = prune(&folder, keep)?;
+            Ok((made, pruned.len()))
+        })
+        .await;
+        let ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        record(&index, now.plus_millis(ms), ms, &made).await;
+        made.map(|(made, _)| made)
+    });
+    errand
+        .await
+        .map_err(|error| BackupError::from(io::Error::other(error)))?
+}
+
+/// Tells in figures, log and trail what became of a backup, and how many older ones it replaced.
+async fn record(index: &Index, now: Timestamp, ms: i64, made: &Result<(Made, usize), BackupError>) {
+    let (data, error) = match made {
         Ok((made, pruned)) => {
             metrics::counter!("meme_maker_backups_total", "result" => "made").increment(1);
             tracing::info!(file = %made.file.display(), bytes = made.bytes, clips = made.clips, files = made.files, pruned, ms, "backup made");
@@ -589,20 +652,19 @@ pub async fn run(app: &App) -> Result<Made, BackupError> {
             (data, None)
         }
         // Somebody else's is under way: nothing failed.
-        Err(BackupError::Busy) => return Err(BackupError::Busy),
+        Err(BackupError::Busy) => return,
         Err(error) => {
             metrics::counter!("meme_maker_backups_total", "result" => "failed").increment(1);
             tracing::error!(code = error.code(), ms, error = %chain(error), "backup failed");
-            (
-                serde_json::json!({"code": error.code()}),
-                Some(chain(error)),
-            )
+            let data = serde_json::json!({
+                "code": error.code(), "detail": sentence(&chain(error)), "hint": error.hint(),
+            });
+            (data, Some(chain(error)))
         }
     };
-    if let Err(error) = app.index.record_backup(app.now(), data, ms, error).await {
+    if let Err(error) = index.record_backup(now, data, ms, error).await {
         tracing::error!(error = %chain(&error), "the backup could not be recorded");
     }
-    made.map(|(made, _)| made)
 }
 
 async fn blocking<T: Send + 'static>(

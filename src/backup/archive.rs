@@ -301,7 +301,7 @@ fn hex(hasher: Sha256) -> String {
 /// # Errors
 /// When it is damaged, cut off, or holds anything but what we write; and those of `each`.
 pub fn read<E: From<ArchiveError>>(
-    file: &File,
+    file: impl Read,
     mut each: impl FnMut(Name, u64, &mut dyn Read) -> Result<(), E>,
 ) -> Result<About, E> {
     let mut archive = tar::Archive::new(BufReader::with_capacity(BUFFER, file));

@@ -87,15 +87,21 @@ impl Room {
         let there = data.symlink_metadata().is_ok();
         let (dir, held, owner) = if there {
             let path = places.lock();
-            if data.join(HALF_RESTORED).exists() {
+            // What an earlier try left shows that the folder is ours; in anybody else's not even a lock is made.
+            let left = data.join(HALF_RESTORED).exists();
+            if !left {
+                empty(&data)?;
+            }
+            let held = lock::take(&path)
+                .map_err(at(&path))?
+                .ok_or_else(|| BackupError::InUse(data.clone()))?;
+            // Looked at again under the lock: another may have restored meanwhile.
+            if left && data.join(HALF_RESTORED).exists() {
                 for name in MOVED {
                     clear(&data.join(name))?;
                 }
             }
             empty(&data)?;
-            let held = lock::take(&path)
-                .map_err(at(&path))?
-                .ok_or_else(|| BackupError::InUse(data.clone()))?;
             let meta = fs::metadata(&data).map_err(at(&data))?;
             let owner = Some((meta.uid(), meta.gid()));
             (data.join(HALF_RESTORED), Some(held), owner)
@@ -227,6 +233,7 @@ impl Room {
                 mender.lose_upload(id)?;
                 restored.uploads_forgotten += 1;
             }
+            mender.empty_trash()?;
             let data = serde_json::json!({
                 "made_at": restored.made_at, "clips": restored.clips, "files": restored.files, "expired": restored.expired,
             });

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Exit, Place, Trouble, print};
 use crate::app::clock::Clock;
 use crate::backup::{self, Films, Room, Target, Wish};
@@ -40,7 +42,13 @@ pub(super) fn run(backup: Backup) -> Result<Exit, Trouble> {
         },
         room: Room::All,
     };
-    let made = backup::make(&Places::of(&settings), &wish, Clock::default().now())?;
+    let made = backup::make(
+        &Places::of(&settings),
+        &wish,
+        Clock::default().now(),
+        // Whoever interrupts this ends the process.
+        &CancellationToken::new(),
+    )?;
     if backup.json {
         print(&serde_json::to_string_pretty(&made).unwrap_or_default());
         return Ok(Exit::Done);

@@ -2,9 +2,12 @@
 
 use super::{Exit, Place, Trouble, block_on, print};
 use crate::bytes::Bytes;
+use crate::index::still::{self, Still};
 use crate::keeper::{self, Task};
 use crate::retention::{self, Extent, Manner, Removal, Report, What};
 use crate::serve;
+use crate::store::lock;
+use crate::store::places::Places;
 
 /// Flags of `cleanup`.
 #[derive(Debug, clap::Args)]
@@ -21,6 +24,11 @@ pub(super) struct Cleanup {
 
 pub(super) fn run(cleanup: Cleanup) -> Result<Exit, Trouble> {
     let settings = cleanup.place.settings()?;
+    let places = Places::of(&settings);
+    let runs = lock::is_held(&places.lock()).unwrap_or(false);
+    if cleanup.dry_run || runs {
+        refuse_older(&places)?;
+    }
     block_on(async {
         let app = serve::open(settings).await?;
         let report = if cleanup.dry_run {
@@ -53,6 +61,25 @@ pub(super) fn run(cleanup: Cleanup) -> Result<Exit, Trouble> {
             }),
         }
     })?
+}
+
+/// Opening an index brings it to this version's schema, which is not for one that only looks, nor below a service that runs.
+fn refuse_older(places: &Places) -> Result<(), Trouble> {
+    let (index, known) = (places.index(), still::known_schema());
+    if !index.is_file() {
+        return Ok(());
+    }
+    match Still::open(&index).and_then(|still| still.schema()) {
+        Ok(found) if found > 0 && found < known => Err(Trouble {
+            exit: Exit::Failed,
+            code: "index_schema".to_owned(),
+            sentence: format!("The index has schema {found}, and this version's is {known}."),
+            hint: "Start the service of this version once, which brings the index up to date."
+                .to_owned(),
+        }),
+        // What is wrong otherwise is told by who opens it.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn tell(report: &Report, verb: &str) {

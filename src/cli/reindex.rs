@@ -67,8 +67,14 @@ fn lines(places: &Places, report: &Report) -> Vec<String> {
     }
     if report.set_aside > 0 {
         lines.push(format!(
-            "{} folders in the storage belong to no clip; they are in lost+found.",
+            "{} folders in the storage belong to no clip; they are in set-aside.",
             report.set_aside
+        ));
+    }
+    if report.not_moved > 0 {
+        lines.push(format!(
+            "{} more could not be moved there and are where they were; meme-maker fsck names them.",
+            report.not_moved
         ));
     }
     if let Some(kept) = &report.kept {

@@ -1,9 +1,10 @@
 //! The trail: what happened, in order, with numbers that never repeat.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
 use super::{Index, IndexError};
+use crate::clip::ClipId;
 use crate::timestamp::Timestamp;
 
 /// What happened.
@@ -217,6 +218,24 @@ pub(super) fn about_clip(
     append(connection, now, &entry)
 }
 
+/// Whether the last that a trail tells of a clip is that it was removed.
+pub(super) fn was_removed(
+    connection: &Connection,
+    schema: &'static str,
+    id: ClipId,
+) -> Result<bool, IndexError> {
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT kind FROM {schema}.events WHERE subject = ?1 AND kind <> ?2 ORDER BY seq DESC LIMIT 1"
+    ))?;
+    let subject = id.to_string();
+    let kind: Option<String> = query
+        .query_row([subject.as_str(), Kind::EgressRefused.as_str()], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    Ok(kind.is_some_and(|kind| kind == Kind::Removed.as_str()))
+}
+
 /// An entry from the columns seq, at, kind, subject, data, duration_ms and error.
 pub(super) fn written(row: &Row<'_>) -> rusqlite::Result<Written> {
     let data: String = row.get(4)?;
@@ -354,7 +373,7 @@ impl Index {
                     None => Kind::BackupMade,
                     Some(_) => Kind::BackupFailed,
                 },
-                subject: "",
+                subject: "backup",
                 data,
                 duration_ms: Some(duration_ms),
                 error: error.as_deref(),

@@ -6,6 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::clips::{find, json};
 use super::events::{self, Entry, Kind};
+use super::keeping::recount;
 use super::rebuild;
 use super::sources::forget_source;
 use super::{IndexError, connect, migrate};
@@ -102,6 +103,24 @@ impl Mender {
         Ok(())
     }
 
+    /// Whether the last that the trail tells of a clip is that it was removed: then it must not come back from the ledger.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn was_removed(&self, id: ClipId) -> Result<bool, IndexError> {
+        events::was_removed(&self.connection, "main", id)
+    }
+
+    /// Whether the trash lists a clip.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn in_trash(&self, id: ClipId) -> Result<bool, IndexError> {
+        let query = "SELECT EXISTS (SELECT 1 FROM trash WHERE id = ?1)";
+        let mut query = self.connection.prepare_cached(query)?;
+        Ok(query.query_row([id.to_string()], |row| row.get(0))?)
+    }
+
     /// Adds a clip that the ledger knows.
     ///
     /// # Errors
@@ -130,6 +149,23 @@ impl Mender {
             params![id.to_string(), received],
         )?;
         Ok(())
+    }
+
+    /// Forgets all that was in the trash: its files are not there.
+    ///
+    /// # Errors
+    /// When the index does not take it.
+    pub fn empty_trash(&self) -> Result<(), IndexError> {
+        self.connection.execute("DELETE FROM trash", [])?;
+        Ok(())
+    }
+
+    /// Counts the sums anew.
+    ///
+    /// # Errors
+    /// When the index does not take it.
+    pub fn recount(&self) -> Result<(), IndexError> {
+        recount(&self.connection)
     }
 
     /// Forgets rows that belong to a clip that is not there.

@@ -41,6 +41,14 @@ pub struct Rebuild {
     triggers: Vec<String>,
     /// Adds a clip that the old index knows too, with what it knows of it.
     joined: Option<String>,
+    trail: Trail,
+}
+
+/// Whether the old index tells what became of clips that it does not know.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trail {
+    Told,
+    Untold,
 }
 
 /// What came from the old index.
@@ -81,12 +89,16 @@ impl Rebuild {
             indexes,
             triggers,
             joined: None,
+            trail: Trail::Untold,
         };
         if let Some(old) = old {
             rebuild
                 .connection
                 .execute("ATTACH ?1 AS old", [old.to_string_lossy()])?;
             rebuild.joined = rebuild.join()?;
+            if !rebuild.common("events")?.is_empty() {
+                rebuild.trail = Trail::Told;
+            }
         }
         Ok(rebuild)
     }
@@ -130,18 +142,26 @@ impl Rebuild {
         Ok(inserted == 1)
     }
 
-    /// Adds clips, best in the order of their ids.
+    /// Adds clips, best in the order of their ids; those that were not, because somebody has removed them and was interrupted before the
+    /// ledger had forgotten them.
     ///
     /// # Errors
     /// When the disk does not take them.
-    pub fn add(&self, clips: &[Clip]) -> Result<(), IndexError> {
+    pub fn add(&self, clips: &[Clip]) -> Result<Vec<ClipId>, IndexError> {
         self.connection.execute_batch("BEGIN")?;
+        let mut removed = Vec::new();
         for clip in clips {
-            if !self.insert_joined(clip)? {
-                insert(&self.connection, clip)?;
+            if self.insert_joined(clip)? {
+                continue;
             }
+            if self.trail == Trail::Told && events::was_removed(&self.connection, "old", clip.id)? {
+                removed.push(clip.id);
+                continue;
+            }
+            insert(&self.connection, clip)?;
         }
-        Ok(self.connection.execute_batch("COMMIT")?)
+        self.connection.execute_batch("COMMIT")?;
+        Ok(removed)
     }
 
     /// Takes over from the old index what the ledger does not know: clips that are not ready, tokens, the trail, uploads that `kept` still

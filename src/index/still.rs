@@ -13,6 +13,8 @@ use crate::upload::UploadId;
 
 /// More faults than this are not told one by one.
 const MOST_FAULTS: usize = 20;
+/// So many are copied before it is asked whether to go on: some megabytes.
+const PAGES: std::ffi::c_int = 1024;
 
 /// The newest schema that this version knows.
 pub const fn known_schema() -> usize {
@@ -20,12 +22,15 @@ pub const fn known_schema() -> usize {
 }
 
 /// Copies an index as it is at this moment into a new file of its own, which needs no other beside it. Writers go on meanwhile: all pages
-/// are copied in one read transaction, so nothing makes it begin anew.
+/// are copied in one read transaction, so nothing makes it begin anew. Ends early, with a piece of it, once `stopped` says so.
 ///
 /// # Errors
 /// When the index cannot be read or the copy not be written; then a piece of it may be there.
-pub fn copy(from: &Path, to: &Path) -> Result<(), IndexError> {
+pub fn copy(from: &Path, to: &Path, stopped: &dyn Fn() -> bool) -> Result<(), IndexError> {
     let source = connect(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    // The transaction is opened by the first that is read, and held to the end.
+    source.execute_batch("BEGIN")?;
+    source.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     create_private(to)?;
     {
         let mut target = Connection::open(to)?;
@@ -33,8 +38,13 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), IndexError> {
         target.pragma_update(None, "journal_mode", "OFF")?;
         target.pragma_update(None, "synchronous", "OFF")?;
         let backup = Backup::new(&source, &mut target)?;
-        if backup.step(-1)? != StepResult::Done {
-            return Err(IndexError::Corrupt("it could not be copied".to_owned()));
+        loop {
+            match backup.step(PAGES)? {
+                StepResult::Done => break,
+                StepResult::More if stopped() => return Ok(()),
+                StepResult::More => {}
+                _ => return Err(IndexError::Corrupt("it could not be copied".to_owned())),
+            }
         }
     }
     // The copy says of itself that it has a log beside it.
@@ -52,6 +62,17 @@ pub fn bring_up(path: &Path) -> Result<(), IndexError> {
     let mut connection = Connection::open(path)?;
     super::teach(&connection)?;
     latest(&mut connection)
+}
+
+/// Writes what an index has in its log into its file, so that the file alone is all of it. False when somebody reads it meanwhile.
+///
+/// # Errors
+/// When it is no index, or cannot be written.
+pub fn fold(path: &Path) -> Result<bool, IndexError> {
+    let connection = Connection::open(path)?;
+    let busy: i64 =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    Ok(busy == 0)
 }
 
 /// An index that is only read.
@@ -107,6 +128,30 @@ impl Still {
             .prepare("SELECT \"table\", count(*) FROM pragma_foreign_key_check GROUP BY 1")?;
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Sums that are not those of their rows, each with what is kept and what is true.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn wrong_tallies(&self) -> Result<Vec<(&'static str, i64, i64)>, IndexError> {
+        // One statement, so that all are of one moment.
+        let query = "SELECT clips, (SELECT coalesce(sum(bytes), 0) FROM clips WHERE state = 'ready'),
+                            pinned, (SELECT coalesce(sum(bytes), 0) FROM clips WHERE state = 'ready' AND pinned = 1),
+                            uploads, (SELECT coalesce(sum(received), 0) FROM uploads),
+                            trash, (SELECT coalesce(sum(bytes), 0) FROM trash) FROM tallies";
+        let pairs = self.connection.query_row(query, [], |row| {
+            Ok([
+                ("clips", row.get(0)?, row.get(1)?),
+                ("pinned", row.get(2)?, row.get(3)?),
+                ("uploads", row.get(4)?, row.get(5)?),
+                ("trash", row.get(6)?, row.get(7)?),
+            ])
+        })?;
+        Ok(pairs
+            .into_iter()
+            .filter(|(_, kept, summed): &(_, i64, i64)| kept != summed)
+            .collect())
     }
 
     /// How many clips are ready.
@@ -199,7 +244,7 @@ pub(crate) mod tests {
             })
         };
         sample("before").await.unwrap();
-        copy(&path, &to).unwrap();
+        copy(&path, &to, &|| false).unwrap();
         sample("after").await.unwrap();
         let names: Vec<_> = std::fs::read_dir(dir.path())
             .unwrap()

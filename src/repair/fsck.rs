@@ -129,6 +129,14 @@ pub fn run(
             detail,
         )])?;
     }
+    for (name, kept, summed) in still.wrong_tallies()? {
+        let detail = format!("{name}: {kept} bytes are kept as the sum of {summed}");
+        check.suspect(vec![Difference::new(
+            Fault::TallyWrong,
+            Subject::Index,
+            detail,
+        )])?;
+    }
     check.clips(wish)?;
     check.folders()?;
     check.confirm()?;
@@ -399,6 +407,9 @@ impl Check<'_> {
                     _ => row
                         .is_some_and(|(_, received)| length.is_ok_and(|length| length < received)),
                 })
+            }
+            Subject::Index if seen.fault == Fault::TallyWrong => {
+                Ok(!self.still.wrong_tallies()?.is_empty())
             }
             Subject::Index => Ok(!self.still.strangers()?.is_empty()),
         }

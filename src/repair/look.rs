@@ -21,6 +21,8 @@ pub enum Fault {
     IndexCorrupt,
     /// Rows belong to a clip that is not there.
     ForeignKeys,
+    /// A sum that is kept is not the sum of its rows.
+    TallyWrong,
     /// File and entry are there and the index does not know the clip.
     IndexMissing,
     /// A ready clip has no file.
@@ -59,6 +61,7 @@ impl Fault {
         match self {
             Fault::IndexCorrupt => "index_corrupt",
             Fault::ForeignKeys => "foreign_keys",
+            Fault::TallyWrong => "tally_wrong",
             Fault::IndexMissing => "index_missing",
             Fault::FileMissing => "file_missing",
             Fault::FileSize => "file_size",

@@ -1,4 +1,4 @@
-//! Mending one difference, each kind in its way. What is taken out of the way is kept in `lost+found`.
+//! Mending one difference, each kind in its way. What is taken out of the way is kept in `set-aside`.
 
 use std::fs;
 use std::io;
@@ -53,6 +53,10 @@ pub fn mend(bench: &Bench<'_>, difference: &Difference) -> Result<String, Repair
                 fault => aside(bench, fault, &places.uploads.join(id.to_string())),
             }
         }
+        Subject::Index if difference.fault == Fault::TallyWrong => {
+            bench.index.recount()?;
+            Ok("counted anew".to_owned())
+        }
         Subject::Index => {
             bench.index.drop_strangers()?;
             Ok("those rows are removed".to_owned())
@@ -103,7 +107,22 @@ fn clip(bench: &Bench<'_>, fault: Fault, id: ClipId) -> Result<String, RepairErr
                 told
             })
         }
+        Fault::LedgerOrphan if bench.index.was_removed(id)? => {
+            remove(&places.entry(id))?;
+            Ok("removed, as the clip was".to_owned())
+        }
         Fault::LedgerOrphan => aside(bench, fault, &places.entry(id)),
+        Fault::IndexMissing if bench.index.was_removed(id)? => {
+            let folder = places.clip(id);
+            let told = if bench.index.in_trash(id)? && !bench.store.is_aside(id) {
+                bench.store.put_aside(id).map_err(at(&folder))?;
+                "its files are in the trash".to_owned()
+            } else {
+                aside(bench, Fault::FileOrphan, &folder)?
+            };
+            remove(&places.entry(id))?;
+            Ok(format!("the clip was removed, and so is its entry; {told}"))
+        }
         Fault::IndexMissing => {
             let path = places.entry(id);
             let bytes = look::read(&path)?.unwrap_or_default();
@@ -115,6 +134,7 @@ fn clip(bench: &Bench<'_>, fault: Fault, id: ClipId) -> Result<String, RepairErr
         // About no clip.
         Fault::IndexCorrupt
         | Fault::ForeignKeys
+        | Fault::TallyWrong
         | Fault::Stray
         | Fault::WorkLeft
         | Fault::UploadMissing

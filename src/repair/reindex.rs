@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -16,7 +17,7 @@ use super::{Files, RepairError, at, entry, entry_id, list, take};
 use crate::clip::{Clip, ClipId, State};
 use crate::index::IndexError;
 use crate::index::rebuild::Rebuild;
-use crate::index::still::Still;
+use crate::index::still::{self, Still};
 use crate::source::upload::file_of;
 use crate::store::lock::own_like_folder;
 use crate::store::lost::set_aside;
@@ -32,6 +33,8 @@ pub struct Report {
     pub files_missing: u64,
     /// Entries of the ledger that cannot be understood; they were left where they are.
     pub unreadable: u64,
+    /// Clips that somebody had removed, and an interruption kept in the ledger: it has forgotten them now.
+    pub removed: u64,
     /// Clips that only the old index knows: those that never were ready, mostly.
     pub from_old_index: u64,
     pub tokens: u64,
@@ -40,8 +43,10 @@ pub struct Report {
     pub old_index: Option<String>,
     /// Where the old index is now.
     pub kept: Option<PathBuf>,
-    /// Folders in the store that no clip owns, moved to lost+found.
+    /// Folders in the store that no clip owns, moved to set-aside.
     pub set_aside: u64,
+    /// Those of them that could not be moved and are where they were.
+    pub not_moved: u64,
     pub ms: u64,
 }
 
@@ -76,10 +81,19 @@ pub fn under_lock(places: &Places, now: Timestamp, files: Files) -> Result<Repor
         .and_then(|()| own_like_folder(&new))
         .map_err(at(&new))?;
     report.kept = put_in_place(places, now, &new)?;
-    for (fault, id) in unknown {
+    for id in unknown.entries {
+        remove(&places.entry(id))?;
+    }
+    for (fault, id) in unknown.folders {
         let folder = places.clip(id);
-        set_aside(places, fault.code(), &folder).map_err(at(&folder))?;
-        report.set_aside += 1;
+        // The index is in its place: one folder that cannot be moved must not keep the others.
+        match set_aside(places, fault.code(), &folder) {
+            Ok(_) => report.set_aside += 1,
+            Err(error) => {
+                tracing::warn!(clip = %id, %error, "a folder that no clip owns could not be moved");
+                report.not_moved += 1;
+            }
+        }
     }
     report.ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(report)
@@ -97,8 +111,13 @@ pub fn forget_unfinished(places: &Places) -> Result<(), RepairError> {
     remove(&unfinished(places))
 }
 
-/// Folders that no clip owns any more, and why.
-type Unknown = Vec<(Fault, ClipId)>;
+/// What no clip owns any more, and why.
+#[derive(Default)]
+struct Unknown {
+    folders: Vec<(Fault, ClipId)>,
+    /// Entries of the ledger.
+    entries: Vec<ClipId>,
+}
 
 fn build(
     places: &Places,
@@ -106,13 +125,15 @@ fn build(
     files: Files,
     new: &Path,
 ) -> Result<(Report, Unknown), RepairError> {
-    let old = places.index();
-    let mut refusal = match fs::metadata(&old) {
-        Ok(meta) if meta.len() > 0 => readable(&old)?.err(),
-        _ => Some("there is none".to_owned()),
+    let index = places.index();
+    let there = fs::metadata(&index).is_ok_and(|meta| meta.len() > 0);
+    let old = if there { Some(index) } else { left(places)? };
+    let mut refusal = match &old {
+        Some(old) => readable(old)?.err(),
+        None => Some("there is none".to_owned()),
     };
     if refusal.is_none() {
-        match fill(places, now, files, new, Some(&old)) {
+        match fill(places, now, files, new, old.as_deref()) {
             Err(RepairError::Index(error)) if !error.is_full() => {
                 refusal = Some(crate::worker::chain(&error));
             }
@@ -124,10 +145,41 @@ fn build(
     Ok((report, unknown))
 }
 
+/// Before the moment of a file's name, when a reindex set it aside.
+const BEFORE: &str = "index.db.before-";
+
+/// The index that was set aside last, where no clip has come or gone since: then whoever did that was ended before the new one was in its
+/// place. An older one would say of clips and tokens what is true no more.
+fn left(places: &Places) -> Result<Option<PathBuf>, RepairError> {
+    let mut newest: Option<String> = None;
+    for entry in fs::read_dir(&places.data).map_err(at(&places.data))? {
+        let name = entry.map_err(at(&places.data))?.file_name();
+        let name = name.to_string_lossy().into_owned();
+        // Copies before a new schema are named by its number.
+        let stamped = name.strip_prefix(BEFORE).is_some_and(|rest| {
+            rest.as_bytes().get(8) == Some(&b'T')
+                && !rest.ends_with("-wal")
+                && !rest.ends_with("-shm")
+        });
+        if stamped && newest.as_ref().is_none_or(|newest| *newest < name) {
+            newest = Some(name);
+        }
+    }
+    let Some(path) = newest.map(|name| places.data.join(name)) else {
+        return Ok(None);
+    };
+    let (kept, ledger) = (
+        fs::metadata(&path).map_err(at(&path))?,
+        fs::metadata(places.ledger()).map_err(at(&places.ledger()))?,
+    );
+    let moved = (kept.ctime(), kept.ctime_nsec());
+    Ok(((ledger.mtime(), ledger.mtime_nsec()) <= moved).then_some(path))
+}
+
 /// Whether an old index can be believed; why not.
 fn readable(old: &Path) -> Result<Result<(), String>, RepairError> {
     let looked = Still::open(old).and_then(|still| {
-        let (found, known) = (still.schema()?, crate::index::still::known_schema());
+        let (found, known) = (still.schema()?, still::known_schema());
         if found > known {
             return Err(IndexError::Newer { found, known });
         }
@@ -152,14 +204,18 @@ fn fill(
     let mut report = Report::default();
     let rebuild = Rebuild::begin(new, old)?;
     let ids = list(&places.ledger(), entry_id)?.ids;
+    let mut unknown = Unknown::default();
     let mut unreadable = Vec::new();
     let mut lost = Vec::new();
     each_entry(places, &ids, |read| {
-        report.clips += read.clips.len() as u64;
+        let gone = rebuild.add(&read.clips)?;
+        report.clips += (read.clips.len() - gone.len()) as u64;
         unreadable.extend(read.unreadable);
-        lost.extend(read.lost);
-        Ok(rebuild.add(&read.clips)?)
+        lost.extend(read.lost.into_iter().filter(|id| !gone.contains(id)));
+        unknown.entries.extend(gone);
+        Ok(())
     })?;
+    report.removed = unknown.entries.len() as u64;
     report.unreadable = unreadable.len() as u64;
     match old {
         Some(_) => {
@@ -191,14 +247,13 @@ fn fill(
         });
     }
     // What the sweep would take for nobody's may be all there is of a clip.
-    let mut unknown = Vec::new();
     lost.sort_unstable();
     for id in folders {
         let known = ids.binary_search(&id).is_ok() && unreadable.binary_search(&id).is_err();
         if lost.binary_search(&id).is_ok() {
-            unknown.push((Fault::FileSize, id));
+            unknown.folders.push((Fault::FileSize, id));
         } else if !known && rebuild.clip(id)?.is_none() {
-            unknown.push((Fault::FileOrphan, id));
+            unknown.folders.push((Fault::FileOrphan, id));
         }
     }
     let data = serde_json::json!({
@@ -278,23 +333,34 @@ fn part_of(places: &Places, ids: &[ClipId]) -> Result<Read, RepairError> {
     Ok(part)
 }
 
-/// Sets the old index aside with all that belongs to it, and puts the new one where it was. The old log must not lie beside the new file.
+/// Keeps the old index under another name, and puts the new one where it was in one step: at no moment is there none. The old log must
+/// not lie beside the new file.
 fn put_in_place(
     places: &Places,
     now: Timestamp,
     new: &Path,
 ) -> Result<Option<PathBuf>, RepairError> {
     let index = places.index();
-    let mut kept = places.data.join(format!("index.db.before-{}", now.stamp()));
+    let mut kept = places.data.join(format!("{BEFORE}{}", now.stamp()));
     let mut number = 1_u32;
     while kept.exists() {
         kept = places
             .data
-            .join(format!("index.db.before-{}.{number}", now.stamp()));
+            .join(format!("{BEFORE}{}.{number}", now.stamp()));
         number += 1;
     }
     let had_one = index.exists();
-    for ending in ["", "-wal", "-shm"] {
+    if had_one {
+        // One that is no index any more is kept as it is, with its log.
+        if let Err(error) = still::fold(&index) {
+            tracing::warn!(%error, "the log of the old index could not be written into it");
+        }
+        if let Err(error) = fs::hard_link(&index, &kept) {
+            tracing::warn!(%error, "the old index cannot have two names here and is moved");
+            fs::rename(&index, &kept).map_err(at(&index))?;
+        }
+    }
+    for ending in ["-wal", "-shm"] {
         let with = |path: &Path| {
             let mut name = path.as_os_str().to_owned();
             name.push(ending);

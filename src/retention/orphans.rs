@@ -6,16 +6,19 @@ use std::time::{Duration, SystemTime};
 use super::{Manner, PAUSE, Removal, Report, What};
 use crate::app::{App, What as News};
 use crate::clip::{ClipId, Failure, State};
-use crate::index::events::Kind;
+use crate::index::events::{From, Kind, Page};
 use crate::index::going::Ending;
 use crate::library::{LibraryError, blocking, ledger_entry};
+use crate::repair::entry;
+use crate::store::lost::set_aside;
+use crate::store::places::Places;
 use crate::trash::turn_of;
 
 /// So many are looked up in one go.
 const BATCH: usize = 500;
 /// A folder is young while its clip may still be on the way into the index.
 const YOUNG: Duration = Duration::from_secs(3600);
-/// When so many clips, and most of all, have no files, it is the disk that is missing.
+/// When so many clips, and most of all, have no files, it is the disk that is missing; the other way round it is the index.
 const SUSPICIOUS: usize = 10;
 
 /// What has not changed since is old.
@@ -31,23 +34,46 @@ pub(super) async fn files(
 ) -> Result<(), LibraryError> {
     let store = app.store.clone();
     let published = blocking(move || store.published_before(young())).await?;
+    let mut nobodys = Vec::new();
+    let mut unknown = 0;
     for ids in published.chunks(BATCH) {
         for (id, state) in app.index.states(ids.to_vec()).await? {
-            let Some(reason) = why(state) else { continue };
-            let _turn = app.desk.turn(&turn_of(id)).await;
-            let now = app.index.states(vec![id]).await?;
-            if now.first().is_none_or(|(_, state)| why(*state).is_none()) {
-                continue;
+            if why(state).is_some() {
+                nobodys.push(id);
+                unknown += usize::from(state.is_none());
             }
-            let store = app.store.clone();
-            let bytes = blocking(move || {
-                let bytes = store.size(id);
-                if manner == Manner::Remove {
-                    store.remove_files(id)?;
-                }
-                Ok(bytes)
-            });
-            report.add(orphan(id, bytes.await?, &reason));
+        }
+    }
+    if unknown >= SUSPICIOUS && unknown * 2 > published.len() {
+        return Err(told(format!(
+            "{unknown} of {} folders of files belong to no known clip: is this the right index? Nothing was changed",
+            published.len()
+        )));
+    }
+    let mut left = 0_u64;
+    for id in nobodys {
+        let _turn = app.desk.turn(&turn_of(id)).await;
+        let now = app.index.states(vec![id]).await?;
+        let state = now.first().and_then(|(_, state)| *state);
+        let Some(reason) = why(state) else { continue };
+        match standing(app, id, state).await? {
+            Standing::Recoverable => left += 1,
+            Standing::Trash => to_trash(app, manner, id, state).await?,
+            Standing::Nobodys => {
+                let store = app.store.clone();
+                let bytes = blocking(move || {
+                    let bytes = store.size(id);
+                    if manner == Manner::Remove {
+                        store.remove_files(id)?;
+                        if state.is_none() {
+                            store.remove_ledger(id)?;
+                        }
+                    }
+                    Ok(bytes)
+                });
+                report.add(orphan(id, bytes.await?, &reason));
+            }
+            Standing::Doubtful => set_apart(app, manner, id).await?,
         }
     }
     let store = app.store.clone();
@@ -68,7 +94,97 @@ pub(super) async fn files(
         let reason = "trash that is not in the index";
         report.add(orphan(id, bytes.await?, reason));
     }
+    if left > 0 {
+        return Err(told(format!(
+            "{left} clips have files and an entry in the ledger and are not in the index: stop the service and run meme-maker fsck \
+             --repair, which takes them back. Nothing of them was changed"
+        )));
+    }
     Ok(())
+}
+
+/// What files are whose clip is not ready.
+enum Standing {
+    /// An interruption kept them from the trash, which lists them.
+    Trash,
+    /// A repair would take them back.
+    Recoverable,
+    /// The ledger says something, and not that they are ready.
+    Doubtful,
+    Nobodys,
+}
+
+async fn standing(app: &App, id: ClipId, state: Option<State>) -> Result<Standing, LibraryError> {
+    let store = app.store.clone();
+    let aside = blocking(move || Ok(store.is_aside(id))).await?;
+    if !aside && app.index.in_trash(id).await? {
+        return Ok(Standing::Trash);
+    }
+    if state.is_some() {
+        return Ok(Standing::Nobodys);
+    }
+    let page = Page {
+        from: From::Newest,
+        kind: None,
+        subject: Some(id.to_string()),
+        limit: 1,
+    };
+    let last = app.index.trail(page).await?;
+    if last
+        .first()
+        .is_some_and(|entry| entry.kind == Kind::Removed.as_str())
+    {
+        // Interrupted after the index had forgotten it.
+        return Ok(Standing::Nobodys);
+    }
+    let path = Places::of(&app.settings).entry(id);
+    let entry = blocking(move || match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    });
+    Ok(match entry.await?.map(|bytes| entry::read(id, &bytes)) {
+        None => Standing::Nobodys,
+        Some(Ok(clip)) if clip.state == State::Ready => Standing::Recoverable,
+        Some(Ok(_) | Err(_)) => Standing::Doubtful,
+    })
+}
+
+async fn to_trash(
+    app: &App,
+    manner: Manner,
+    id: ClipId,
+    state: Option<State>,
+) -> Result<(), LibraryError> {
+    if manner == Manner::Preview {
+        return Ok(());
+    }
+    let store = app.store.clone();
+    blocking(move || {
+        store.put_aside(id)?;
+        if state.is_none() {
+            store.remove_ledger(id)?;
+        }
+        Ok(())
+    })
+    .await?;
+    tracing::info!(clip = %id, "files that the trash lists are in the trash now");
+    Ok(())
+}
+
+async fn set_apart(app: &App, manner: Manner, id: ClipId) -> Result<(), LibraryError> {
+    if manner == Manner::Preview {
+        return Ok(());
+    }
+    let places = Places::of(&app.settings);
+    let to = blocking(move || set_aside(&places, "file_orphan", &places.clip(id))).await?;
+    tracing::warn!(clip = %id, to = %to.display(), "files of no known clip are set aside");
+    Ok(())
+}
+
+/// What keeps a part of the clean-up from being done.
+fn told(sentence: String) -> LibraryError {
+    LibraryError::Io(std::io::Error::other(sentence))
 }
 
 fn why(state: Option<State>) -> Option<String> {
@@ -117,11 +233,10 @@ pub(super) async fn rows(
         }
     }
     if lost.len() >= SUSPICIOUS && lost.len() * 2 > looked {
-        let told = format!(
+        return Err(told(format!(
             "{} of {looked} clips have no files: is the storage mounted? Nothing was changed",
             lost.len()
-        );
-        return Err(LibraryError::Io(std::io::Error::other(told)));
+        )));
     }
     let mut ids: Vec<ClipId> = lost.keys().copied().collect();
     ids.sort();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::lock::own_like_folder;
 use super::places::Places;
 
-/// Moves a file or a folder into `lost+found/<kind>` under a name of its own; where it is then. A store on another file system has a
+/// Moves a file or a folder into `set-aside/<kind>` under a name of its own; where it is then. A store on another file system has a
 /// folder of its own for that.
 ///
 /// # Errors
@@ -16,7 +16,7 @@ use super::places::Places;
 pub fn set_aside(places: &Places, kind: &str, path: &Path) -> io::Result<PathBuf> {
     match moved_into(&places.lost(), kind, path) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            moved_into(&places.storage.join(".lost+found"), kind, path)
+            moved_into(&places.storage.join(".set-aside"), kind, path)
         }
         moved => moved,
     }

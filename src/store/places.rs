@@ -60,9 +60,9 @@ impl Places {
         self.data.join("work")
     }
 
-    /// Where what nobody knows is kept until somebody has looked at it.
+    /// Where what nobody knows is kept until somebody has looked at it. Not `lost+found`: that is the file system's own, and root's.
     pub fn lost(&self) -> PathBuf {
-        self.data.join("lost+found")
+        self.data.join("set-aside")
     }
 
     /// Whether published bytes lie inside the data folder.

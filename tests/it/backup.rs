@@ -164,6 +164,9 @@ fn without_files_clips_come_back_expired_and_can_be_made_again() {
     let service = Service::start();
     let ticket = service.ticket(&quick(&link));
     let clip = service.wait_for(&ticket.id, &["ready"]);
+    let removed = service.ticket(&quick(&link));
+    service.wait_for(&removed.id, &["ready"]);
+    assert_eq!(service.remove(&removed).status, 204);
     let dir = tempfile::tempdir().unwrap();
     let archive = dir.path().join("x.tar");
     back_up(&service.data, &archive, &[]);
@@ -173,6 +176,13 @@ fn without_files_clips_come_back_expired_and_can_be_made_again() {
     let restored = restore(&archive, &data);
     assert_eq!(restored["expired"], 1);
     clean(&data);
+    let trash = |data: &Path| -> u32 {
+        let connection = Connection::open(data.join("index.db")).unwrap();
+        let count = "SELECT count(*) FROM trash";
+        connection.query_row(count, [], |row| row.get(0)).unwrap()
+    };
+    // Its files are in no backup.
+    assert_eq!((trash(&service.data), trash(&data)), (1, 0));
     let service = on(&data);
     let expired = service.clip(&ticket);
     assert_eq!(expired["state"], "expired");
@@ -515,14 +525,18 @@ fn a_backup_that_fails_is_told() {
     let answer = service.with_token("POST", "/api/admin/backup", &service.token("admin"));
     answer.expect_problem(500, "backup_failed");
     let connection = Connection::open(service.data.join("index.db")).unwrap();
-    let error: String = connection
+    let (error, subject, detail, hint): (String, String, String, String) = connection
         .query_row(
-            "SELECT error FROM events WHERE kind = 'backup.failed'",
+            "SELECT error, subject, json_extract(data, '$.detail'), json_extract(data, '$.hint') FROM events WHERE kind = 'backup.failed'",
             [],
-            |row| row.get(0),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
         )
         .unwrap();
     assert!(error.contains("could not read or write"), "{error}");
+    // The alert is made of these.
+    assert_eq!(subject, "backup");
+    assert!(detail.starts_with("Could not read or write"), "{detail}");
+    assert!(hint.starts_with("Check the path"), "{hint}");
     // A relative path works like any other.
     let output = run(
         &[
@@ -535,4 +549,48 @@ fn a_backup_that_fails_is_told() {
     );
     exited(&output, 0);
     assert!(dir.path().join("x.tar").exists());
+}
+
+#[test]
+fn a_service_that_is_stopped_during_a_backup_ends_and_leaves_nothing_of_it() {
+    let (_dir, data) = filled(40);
+    let folder = data.join("backups");
+    // Long to read, and takes no room: all of it is a hole.
+    let length: u64 = 2 << 30;
+    let id = million::id(0).to_string();
+    let connection = Connection::open(data.join("index.db")).unwrap();
+    meme_maker::index::teach(&connection).unwrap();
+    let changed = connection.execute(
+        "UPDATE clips SET outcome = json_set(outcome, '$.size', ?1) WHERE id = ?2",
+        rusqlite::params![length, id],
+    );
+    assert_eq!(changed.unwrap(), 1);
+    drop(connection);
+    let film = data.join("storage/clips").join(id).join("clip.mp4");
+    fs::remove_file(&film).unwrap();
+    fs::File::create(&film).unwrap().set_len(length).unwrap();
+    let mut service = Setup {
+        data: Some(data.clone()),
+        ..Setup::default()
+    }
+    .with("backup.dir", folder.display())
+    .with("backup.clips", true)
+    .with("monitor.floor", 0)
+    .with("backup.schedule", "* * * * * *")
+    .start();
+    until("a backup is being made", || {
+        folder.exists() && names(&folder).iter().any(|name| name.ends_with(".partial"))
+    });
+    service.signal("TERM");
+    assert!(service.ended().success());
+    assert_eq!(names(&folder), Vec::<String>::new());
+    let connection = Connection::open(data.join("index.db")).unwrap();
+    let code: String = connection
+        .query_row(
+            "SELECT json_extract(data, '$.code') FROM events WHERE kind = 'backup.failed'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(code, "backup_stopped");
 }

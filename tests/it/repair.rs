@@ -153,6 +153,7 @@ fn every_kind_of_difference_is_told_apart_and_mended_and_nothing_is_lost() {
     send(3, "orphaned");
     record(4, 9);
     send(4, "123456789");
+    sql(&data, "UPDATE tallies SET trash = trash + 5");
     let before = files(&data);
 
     let all = [
@@ -168,6 +169,7 @@ fn every_kind_of_difference_is_told_apart_and_mended_and_nothing_is_lost() {
         ("ledger_stale", 1),
         ("ledger_unreadable", 1),
         ("stray", 2),
+        ("tally_wrong", 1),
         ("upload_missing", 1),
         ("upload_orphan", 1),
         ("upload_short", 1),
@@ -196,7 +198,7 @@ fn every_kind_of_difference_is_told_apart_and_mended_and_nothing_is_lost() {
         );
     }
     assert!(
-        data.join("lost+found/file_size")
+        data.join("set-aside/file_size")
             .join(id(1))
             .join("clip.mp4")
             .exists()
@@ -486,4 +488,163 @@ fn a_killed_reindex_changes_nothing() {
     clean(&data);
     exited(&command(&data, &["reindex"]), 0);
     clean(&data);
+}
+
+/// Makes all published folders as old as those that a sweep looks at.
+fn age(data: &Path) {
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+    for entry in fs::read_dir(data.join("storage/clips")).unwrap() {
+        let folder = fs::File::open(entry.unwrap().path()).unwrap();
+        folder.set_modified(then).unwrap();
+    }
+}
+
+fn forget(data: &Path, id: &str) {
+    sql(
+        data,
+        &format!(
+            "DELETE FROM segments WHERE clip_id = '{id}'; DELETE FROM clips WHERE id = '{id}'"
+        ),
+    );
+}
+
+#[test]
+fn the_sweep_leaves_what_a_repair_takes_back_and_puts_what_the_trash_lists_into_it() {
+    let (_dir, data) = filled(120);
+    let id = |number: u32| million::id(number).to_string();
+    let folder = |number: u32| data.join("storage/clips").join(id(number));
+    let entry = |number: u32| data.join(format!("ledger/clips/{}.json", id(number)));
+    // Its row is lost.
+    forget(&data, &id(0));
+    // It was removed, and the power went before its files did.
+    forget(&data, &id(1));
+    sql(
+        &data,
+        &format!(
+            "INSERT INTO events (at, kind, subject, data) VALUES (1, 'clip.removed', '{}', '{{}}')",
+            id(1)
+        ),
+    );
+    // Nobody knows what it is.
+    forget(&data, &id(2));
+    fs::write(entry(2), "{").unwrap();
+    forget(&data, &id(3));
+    fs::remove_file(entry(3)).unwrap();
+    // 21 is expired, and the power went before its files were in the trash.
+    fs::create_dir(folder(21)).unwrap();
+    fs::write(folder(21).join("x.mp4"), "x").unwrap();
+    sql(
+        &data,
+        &format!(
+            "UPDATE clips SET created_at = {now}, finished_at = {now}, expires_at = {now} WHERE id = '{0}';
+             INSERT INTO trash (id, title, why, bytes, trashed_at) VALUES ('{0}', 'x', 'expired', 1, {now})",
+            id(21),
+            now = "unixepoch() * 1000"
+        ),
+    );
+    age(&data);
+    let text = exited(&command(&data, &["cleanup"]), 1);
+    assert!(text.contains("meme-maker fsck --repair"), "{text}");
+    assert!(folder(0).join("clip.mp4").exists());
+    assert!(!folder(1).exists() && !entry(1).exists());
+    assert!(!folder(2).exists());
+    assert!(data.join("set-aside/file_orphan").join(id(2)).exists());
+    assert!(!folder(3).exists());
+    assert!(data.join("trash").join(id(21)).join("x.mp4").exists());
+    assert_eq!(found(&data, &["--repair"], 0)["index_missing"], 1);
+}
+
+#[test]
+fn an_index_that_knows_hardly_any_of_the_files_lets_none_of_them_be_removed() {
+    let (_dir, data) = filled(120);
+    sql(&data, "DELETE FROM segments; DELETE FROM clips");
+    for entry in fs::read_dir(data.join("ledger/clips")).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    age(&data);
+    let count = || fs::read_dir(data.join("storage/clips")).unwrap().count();
+    let before = count();
+    let text = exited(&command(&data, &["cleanup"]), 1);
+    assert!(text.contains("is this the right index"), "{text}");
+    assert_eq!(count(), before);
+}
+
+#[test]
+fn an_index_that_was_set_aside_and_not_replaced_is_the_old_index() {
+    let (_dir, data) = filled(120);
+    let clips = |data: &Path| -> u32 {
+        let connection = Connection::open(data.join("index.db")).unwrap();
+        let count = "SELECT count(*) FROM clips";
+        connection.query_row(count, [], |row| row.get(0)).unwrap()
+    };
+    let before = clips(&data);
+    fs::rename(
+        data.join("index.db"),
+        data.join("index.db.before-20261121T000000Z"),
+    )
+    .unwrap();
+    exited(&command(&data, &["reindex"]), 0);
+    assert_eq!(clips(&data), before, "not only what the ledger keeps");
+    clean(&data);
+    // One from before clips came or went is not believed.
+    fs::remove_file(data.join("index.db")).unwrap();
+    fs::write(data.join("ledger/clips/.new"), "x").unwrap();
+    fs::remove_file(data.join("ledger/clips/.new")).unwrap();
+    exited(&command(&data, &["reindex"]), 0);
+    assert!(clips(&data) < before);
+}
+
+#[test]
+fn a_clip_that_was_removed_does_not_come_back_from_the_ledger() {
+    let (_dir, data) = filled(120);
+    let id = |number: u32| million::id(number).to_string();
+    let entry = |number: u32| data.join(format!("ledger/clips/{}.json", id(number)));
+    let removed = |number: u32| {
+        forget(&data, &id(number));
+        sql(
+            &data,
+            &format!(
+                "INSERT INTO events (at, kind, subject, data) VALUES (1, 'clip.removed', '{}', '{{}}')",
+                id(number)
+            ),
+        );
+    };
+    let rows = |number: u32| -> u32 {
+        let connection = Connection::open(data.join("index.db")).unwrap();
+        let count = "SELECT count(*) FROM clips WHERE id = ?1";
+        connection
+            .query_row(count, [id(number)], |row| row.get(0))
+            .unwrap()
+    };
+    removed(0);
+    removed(21);
+    let found = found(&data, &["--repair"], 0);
+    assert_eq!((found["index_missing"], found["ledger_orphan"]), (1, 1));
+    for number in [0, 21] {
+        assert_eq!(rows(number), 0);
+        assert!(!entry(number).exists());
+    }
+    clean(&data);
+    removed(1);
+    let output = command(&data, &["reindex", "--json"]);
+    exited(&output, 0);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["removed"], 1);
+    assert_eq!(rows(1), 0);
+    assert!(!entry(1).exists());
+}
+
+#[test]
+fn a_look_at_what_a_cleanup_would_remove_brings_no_index_to_another_schema() {
+    let (_dir, data) = filled(24);
+    let version = || -> u32 {
+        let connection = Connection::open(data.join("index.db")).unwrap();
+        connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap()
+    };
+    sql(&data, "PRAGMA user_version = 7");
+    let text = exited(&command(&data, &["cleanup", "--dry-run"]), 1);
+    assert!(text.contains("index_schema"), "{text}");
+    assert_eq!(version(), 7);
 }
