@@ -5,12 +5,11 @@ use crate::app::{App, What};
 use crate::bytes::Bytes;
 use crate::clip::Failure;
 use crate::index::events::Kind;
-use crate::index::going::{Candidate, Ending};
+use crate::index::going::{Candidate, Ended, Ending};
 use crate::library::{LibraryError, blocking, ledger_entry};
 use crate::retention::{self, Removal, Report, What as Thing};
 use crate::room::{self, FILES, Marks, Standing};
 use crate::timestamp::Timestamp;
-use crate::worker::chain;
 use crate::{sources, trash};
 
 /// The code that an evicted clip carries.
@@ -102,11 +101,8 @@ pub fn goal(standing: &Standing, marks: &Marks) -> Option<Goal> {
     })
 }
 
-/// Removes trash and previews for so many bytes and files more; returns how many bytes that gave.
-///
-/// # Errors
-/// When index or disk refuse.
-pub async fn drop_caches(app: &App, bytes: u64, files: u64) -> Result<u64, LibraryError> {
+/// Removes trash and previews for so many bytes and files more; returns how many bytes that gave. What cannot go is told in the log.
+pub async fn drop_caches(app: &App, bytes: u64, files: u64) -> u64 {
     let mut goal = Goal {
         bytes,
         files,
@@ -114,29 +110,42 @@ pub async fn drop_caches(app: &App, bytes: u64, files: u64) -> Result<u64, Libra
         why: "there is no room for something new".to_owned(),
     };
     let mut report = Report::default();
-    caches(app, &mut goal, &mut report).await?;
-    Ok(report.bytes)
+    caches(app, &mut goal, &mut report).await;
+    report.bytes
 }
 
-async fn caches(app: &App, goal: &mut Goal, report: &mut Report) -> Result<(), LibraryError> {
+/// The trash goes, then previews; what of it cannot go keeps neither the rest nor what comes after.
+async fn caches(app: &App, goal: &mut Goal, report: &mut Report) {
+    if let Err(error) = drop_trash(app, goal, report).await {
+        report.fail("trash", &error);
+    }
+    if let Err(error) = drop_previews(app, goal, report).await {
+        report.fail("previews", &error);
+    }
+}
+
+async fn drop_trash(app: &App, goal: &mut Goal, report: &mut Report) -> Result<(), LibraryError> {
+    let mut after = None;
     while !goal.is_met() {
-        let entries = app
+        let page = app
             .index
-            .trash(Timestamp(i64::MAX), None, trash::BATCH)
+            .trash(Timestamp(i64::MAX), after, trash::BATCH)
             .await?;
-        if entries.is_empty() {
-            break;
-        }
+        let Some(last) = page.last() else { break };
+        // What stays is not chosen twice.
+        after = Some((last.trashed_at, last.id));
+        let mut ahead = goal.clone();
         let mut going = Vec::new();
-        for entry in entries {
-            if goal.is_met() {
+        for entry in page {
+            if ahead.is_met() {
                 break;
             }
-            goal.less(entry.bytes, FILES_OF_CLIP);
+            ahead.less(entry.bytes, FILES_OF_CLIP);
+            after = Some((entry.trashed_at, entry.id));
             going.push(entry);
         }
-        trash::empty(app, &going).await?;
-        for entry in going {
+        for entry in trash::empty(app, going, report).await? {
+            goal.less(entry.bytes, FILES_OF_CLIP);
             report.add(Removal {
                 what: Thing::Trash,
                 id: entry.id.to_string(),
@@ -146,18 +155,27 @@ async fn caches(app: &App, goal: &mut Goal, report: &mut Report) -> Result<(), L
             });
         }
     }
-    if !goal.is_met() {
-        let wanted = if goal.files > 0 { u64::MAX } else { goal.bytes };
-        for part in sources::make_room(app, wanted).await? {
-            goal.less(part.bytes, 1);
-            report.add(Removal {
-                what: Thing::Previews,
-                id: part.id.to_string(),
-                title: part.part,
-                bytes: part.bytes,
-                reason: goal.why.clone(),
-            });
-        }
+    Ok(())
+}
+
+async fn drop_previews(
+    app: &App,
+    goal: &mut Goal,
+    report: &mut Report,
+) -> Result<(), LibraryError> {
+    if goal.is_met() {
+        return Ok(());
+    }
+    let wanted = if goal.files > 0 { u64::MAX } else { goal.bytes };
+    for part in sources::make_room(app, wanted).await? {
+        goal.less(part.bytes, 1);
+        report.add(Removal {
+            what: Thing::Previews,
+            id: part.id.to_string(),
+            title: part.part,
+            bytes: part.bytes,
+            reason: goal.why.clone(),
+        });
     }
     Ok(())
 }
@@ -171,12 +189,14 @@ pub async fn run(app: &App, report: &mut Report) -> Result<(), LibraryError> {
     let Some(mut goal) = goal(&room::standing(app).await?, &marks) else {
         return Ok(());
     };
-    caches(app, &mut goal, report).await?;
+    caches(app, &mut goal, report).await;
     // Kept windows would go here, before clips; there are none yet.
     if !goal.is_met() {
         let before = report.of(Thing::Clips);
         let bytes = report.bytes;
-        retention::expire_clips(app, report).await?;
+        if let Err(error) = retention::expire_clips(app, report).await {
+            report.fail("clips", &error);
+        }
         let count = report.of(Thing::Clips) - before;
         goal.less(report.bytes - bytes, count.saturating_mul(FILES_OF_CLIP));
     }
@@ -188,12 +208,13 @@ pub async fn run(app: &App, report: &mut Report) -> Result<(), LibraryError> {
 
 async fn clips(app: &App, goal: &mut Goal, report: &mut Report) -> Result<(), LibraryError> {
     while !goal.is_met() {
+        let mut ahead = goal.clone();
         let mut going: Vec<Candidate> = Vec::new();
         for candidate in app.index.least_worth(BATCH).await? {
-            if goal.is_met() {
+            if ahead.is_met() {
                 break;
             }
-            goal.less(candidate.bytes, FILES_OF_CLIP);
+            ahead.less(candidate.bytes, FILES_OF_CLIP);
             going.push(candidate);
         }
         if going.is_empty() {
@@ -216,15 +237,11 @@ async fn clips(app: &App, goal: &mut Goal, report: &mut Report) -> Result<(), Li
             break;
         }
         for ended in ended {
-            let (store, id) = (app.store.clone(), ended.clip.id);
-            let entry = ledger_entry(&ended.clip);
-            // Files first: the ledger may need the room that they give.
-            let removed = blocking(move || {
-                store.remove_files(id)?;
-                store.write_ledger(id, &entry)
-            });
-            if let Err(error) = removed.await {
-                tracing::error!(clip = %id, error = %chain(&error), "files of an evicted clip stay");
+            let id = ended.clip.id;
+            match remove(app, &ended).await {
+                Ok(()) => goal.less(ended.bytes, FILES_OF_CLIP),
+                // It has ended all the same: the sweep takes its files.
+                Err(error) => report.fail("eviction", &error),
             }
             app.bus.tell(id, What::State(ended.seq));
             metrics::counter!("meme_maker_clips_evicted_total").increment(1);
@@ -241,6 +258,17 @@ async fn clips(app: &App, goal: &mut Goal, report: &mut Report) -> Result<(), Li
         tokio::time::sleep(retention::PAUSE).await;
     }
     Ok(())
+}
+
+async fn remove(app: &App, ended: &Ended) -> Result<(), LibraryError> {
+    let (store, id) = (app.store.clone(), ended.clip.id);
+    let entry = ledger_entry(&ended.clip);
+    // Files first: the ledger may need the room that they give.
+    let removed = blocking(move || {
+        store.remove_files(id)?;
+        store.write_ledger(id, &entry)
+    });
+    Ok(removed.await?)
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ use crate::worker::chain;
 pub const PAUSE: Duration = Duration::from_millis(10);
 /// Of more removals than this only the number is told.
 const LISTED: usize = 1000;
+/// Of more troubles than this only the first are told.
+const TROUBLES: usize = 20;
 
 /// What goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
@@ -155,8 +157,11 @@ impl Report {
         }
     }
 
-    /// Notes that a part failed.
+    /// Notes that a part failed, or one thing of it; a broken disk fails a thousand times in the same way.
     pub fn fail(&mut self, part: &'static str, error: &dyn std::error::Error) {
+        if self.errors.len() >= TROUBLES {
+            return;
+        }
         tracing::error!(part, error = %chain(error), "a part of the clean-up failed");
         self.errors.push(Trouble {
             part,

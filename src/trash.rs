@@ -6,6 +6,7 @@ use crate::clip::{ClipId, State};
 use crate::eviction;
 use crate::index::trash::{Fate, Trashed};
 use crate::library::{self, LibraryError, View, blocking, ledger_entry};
+use crate::retention::Report;
 use crate::room::{self, Marks};
 use crate::timestamp::Timestamp;
 
@@ -82,19 +83,29 @@ pub async fn restore(app: &App, id: ClipId) -> Result<View, LibraryError> {
     library::view(app, id).await
 }
 
-/// Removes entries for good: files first, so that what is left after an interruption is told by the index.
+/// Removes entries for good: files first, so that what is left after an interruption is told by the index. Returns those that went;
+/// what stays is told in the report, and keeps none of the others.
 ///
 /// # Errors
-/// When index or disk refuse.
-pub async fn empty(app: &App, entries: &[Trashed]) -> Result<(), LibraryError> {
+/// When the index refuses.
+pub async fn empty(
+    app: &App,
+    entries: Vec<Trashed>,
+    report: &mut Report,
+) -> Result<Vec<Trashed>, LibraryError> {
+    let mut gone = Vec::with_capacity(entries.len());
     for entry in entries {
         let id = entry.id;
         let _turn = app.desk.turn(&turn_of(id)).await;
         let store = app.store.clone();
-        blocking(move || store.empty(id)).await?;
+        match blocking(move || store.empty(id)).await {
+            Ok(()) => gone.push(entry),
+            Err(error) => report.fail("trash", &error),
+        }
     }
-    let ids = entries.iter().map(|entry| entry.id).collect();
-    Ok(app.index.empty_trash(ids).await?)
+    let ids = gone.iter().map(|entry| entry.id).collect();
+    app.index.empty_trash(ids).await?;
+    Ok(gone)
 }
 
 /// What one who moves a clip's files holds meanwhile.

@@ -530,3 +530,63 @@ fn clips_that_go_while_the_power_does_are_whole_or_gone() {
         200
     );
 }
+
+#[test]
+fn what_cannot_be_removed_keeps_nothing_else() {
+    let service = still().start();
+    let data = service.data.clone();
+    let plants: Vec<Plant> = (1..=4).map(plant::clip).collect();
+    plant::rows(&data, &plants);
+    plant::files(&data, &plants[..2]);
+    let over = now().plus_millis(-40 * DAY).0;
+    // A file where a folder should be cannot be removed as one.
+    let stuck = data.join("trash").join(plant::clip(8).id);
+    std::fs::write(&stuck, "x").unwrap();
+    let gone = data.join("trash").join(plant::clip(9).id);
+    std::fs::create_dir(&gone).unwrap();
+    std::fs::write(data.join("storage/clips").join(&plants[2].id), "x").unwrap();
+    let ledger = |number: usize| {
+        let path = data.join(format!("ledger/clips/{}.json", plants[number].id));
+        std::fs::write(&path, "{}").unwrap();
+        path
+    };
+    let (third, fourth) = (ledger(2), ledger(3));
+    service.index(&format!(
+        "UPDATE clips SET expires_at = {over} WHERE id IN ('{}', '{}');
+         UPDATE clips SET state = 'expired', expires_at = {over} WHERE id IN ('{}', '{}');
+         INSERT INTO trash (id, title, why, bytes, trashed_at) VALUES ('{}', 'x', 'removed', 1, {over});
+         INSERT INTO trash (id, title, why, bytes, trashed_at) VALUES ('{}', 'y', 'removed', 1, {over} + 1)",
+        plants[0].id, plants[1].id, plants[2].id, plants[3].id, plant::clip(8).id, plant::clip(9).id
+    ));
+    let operator = service.token("ops:run");
+    let ran = service
+        .with_token("POST", "/api/admin/cleanup", &operator)
+        .json();
+    let parts: Vec<&str> = ran["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|trouble| trouble["part"].as_str().unwrap())
+        .collect();
+    assert!(
+        parts.contains(&"trash") && parts.contains(&"history"),
+        "{ran}"
+    );
+    assert_eq!(
+        (&ran["counts"]["trash"], &ran["counts"]["clips"]),
+        (&json!(1), &json!(2)),
+        "{ran}"
+    );
+    assert!(stuck.exists() && !gone.exists());
+    // What stays is still known, and nobody is left in the ledger.
+    let known = plant::connect(&data);
+    let left: Vec<String> = known
+        .prepare("SELECT id FROM trash WHERE trashed_at <= ?1 + 1")
+        .unwrap()
+        .query_map([over], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(left, [plant::clip(8).id]);
+    assert!(!third.exists() && !fourth.exists());
+}
