@@ -251,10 +251,25 @@ impl LocalStore {
         Ok(found)
     }
 
-    /// The clips among `ids` that have no published folder.
+    /// The clips among `ids` that have no published folder. One that the disk does not tell about is not among them: nobody loses a clip
+    /// to a disk that cannot be read.
     pub fn missing(&self, ids: &[ClipId]) -> Vec<ClipId> {
-        let lost = |id: &&ClipId| !self.clip_dir(**id).exists();
-        ids.iter().filter(lost).copied().collect()
+        let mut unknown = None;
+        let missing = ids
+            .iter()
+            .copied()
+            .filter(|id| match self.clip_dir(*id).try_exists() {
+                Ok(there) => !there,
+                Err(error) => {
+                    unknown = Some((*id, error));
+                    false
+                }
+            })
+            .collect();
+        if let Some((id, error)) = unknown {
+            tracing::error!(clip = %id, %error, "whether a clip has its files cannot be told");
+        }
+        missing
     }
 
     /// The clips whose published folder has not changed since a moment.
@@ -403,6 +418,18 @@ mod tests {
         store.remove_work(id()).unwrap();
         store.remove_files(id()).unwrap();
         assert!(store.published().unwrap().is_empty());
+        assert_eq!(store.missing(&[id()]), [id()]);
+    }
+
+    #[test]
+    fn what_the_disk_does_not_tell_about_is_not_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(&dir.path().join("storage"), dir.path()).unwrap();
+        let clips = dir.path().join("storage/clips");
+        fs::remove_dir(&clips).unwrap();
+        // A link to itself cannot be followed: neither there nor missing.
+        std::os::unix::fs::symlink("clips", &clips).unwrap();
+        assert!(store.missing(&[id()]).is_empty());
     }
 
     #[test]
