@@ -262,6 +262,11 @@ async fn clips(app: &App, goal: &mut Goal, report: &mut Report) -> Result<(), Li
 
 async fn remove(app: &App, ended: &Ended) -> Result<(), LibraryError> {
     let (store, id) = (app.store.clone(), ended.clip.id);
+    let _turn = app.desk.turn(&trash::turn_of(id)).await;
+    if !retention::still_expired(app, id).await? {
+        // Somebody has it made again: its files are theirs.
+        return Ok(());
+    }
     let entry = ledger_entry(&ended.clip);
     // Files first: the ledger may need the room that they give.
     let removed = blocking(move || {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::app::App;
+use crate::clip::ClipId;
 use crate::cut::sentence;
 use crate::library::LibraryError;
 use crate::uploads;
@@ -271,6 +272,14 @@ pub async fn tidy(app: &App, extent: Extent, manner: Manner) -> Report {
 /// When index or disk refuse.
 pub async fn expire_clips(app: &App, report: &mut Report) -> Result<(), LibraryError> {
     clips::due(app, Manner::Remove, report).await
+}
+
+/// Whether a clip that has ended is still expired; asked by who holds its turn.
+///
+/// # Errors
+/// When the index cannot be read.
+pub async fn still_expired(app: &App, id: ClipId) -> Result<bool, LibraryError> {
+    clips::still_expired(app, id).await
 }
 
 async fn due_uploads(app: &App, manner: Manner, report: &mut Report) -> Result<(), LibraryError> {

@@ -2,7 +2,7 @@
 
 use super::{Manner, PAUSE, Removal, Report, What};
 use crate::app::{App, What as News};
-use crate::clip::ClipId;
+use crate::clip::{ClipId, State};
 use crate::index::going::{Ended, Records};
 use crate::index::trash::Fate;
 use crate::library::{LibraryError, blocking, ledger_entry};
@@ -71,6 +71,16 @@ fn removal(id: ClipId, title: String, bytes: u64, at: Timestamp) -> Removal {
 async fn put_away(app: &App, batch: &[Ended], fate: Fate, report: &mut Report) {
     for ended in batch {
         let (store, id) = (app.store.clone(), ended.clip.id);
+        let _turn = app.desk.turn(&turn_of(id)).await;
+        match still_expired(app, id).await {
+            Ok(true) => {}
+            // Somebody brought it back or has it made again: its files are theirs.
+            Ok(false) => continue,
+            Err(error) => {
+                report.fail("clips", &error);
+                continue;
+            }
+        }
         let entry = ledger_entry(&ended.clip);
         // Files first: on a full disk the ledger needs the room that they give. An entry that was not written says that the clip is
         // ready until a moment that is over.
@@ -92,6 +102,14 @@ async fn put_away(app: &App, batch: &[Ended], fate: Fate, report: &mut Report) {
         metrics::counter!("meme_maker_clips_expired_total").increment(1);
         tracing::debug!(clip = %id, bytes = ended.bytes, "clip expired");
     }
+}
+
+/// Whether a clip is expired as before; asked by who holds its turn.
+pub(super) async fn still_expired(app: &App, id: ClipId) -> Result<bool, LibraryError> {
+    let states = app.index.states(vec![id]).await?;
+    Ok(states
+        .iter()
+        .any(|(_, state)| *state == Some(State::Expired)))
 }
 
 /// Clips that have been expired, failed or cancelled for long.
