@@ -132,6 +132,8 @@ impl Index {
                         bytes,
                         None,
                     )?;
+                } else {
+                    trash::forget(connection, &subject)?;
                 }
                 let seq = events::about_clip(connection, now, Kind::Expired, &subject)?;
                 ended.push(Ended { clip, bytes, seq });
@@ -194,6 +196,7 @@ impl Index {
                     .query_row(row, |row| Ok((clip_of(row), row.get::<_, u64>(16)?)))
                     .optional()?;
                 let Some((clip, bytes)) = found else { continue };
+                trash::forget(connection, &id.to_string())?;
                 let entry = Entry {
                     kind: ending.kind,
                     subject: &id.to_string(),

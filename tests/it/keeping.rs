@@ -590,3 +590,28 @@ fn what_cannot_be_removed_keeps_nothing_else() {
     assert_eq!(left, [plant::clip(8).id]);
     assert!(!third.exists() && !fourth.exists());
 }
+
+#[test]
+fn a_clip_that_was_made_again_is_not_brought_back_as_it_was() {
+    let (_origin, link) = Origin::with(&media::tiny());
+    let service = still().start();
+    let ticket = service.ticket(&quick(&link));
+    service.wait_for(&ticket.id, &["ready"]);
+    let over = now().plus_millis(-1000).0;
+    service.index(&format!("UPDATE clips SET expires_at = {over}"));
+    let operator = service.token("ops:run");
+    let manager = service.token("clip:manage");
+    service.with_token("POST", "/api/admin/cleanup", &operator);
+    let aside = service.data.join("trash").join(&ticket.id);
+    assert!(aside.exists());
+    assert_eq!(service.retry(&ticket).status, 202);
+    service.wait_for(&ticket.id, &["ready"]);
+    // It ends without going to the trash; the film in the trash is not the one that the index tells of.
+    service.index("UPDATE clips SET state = 'expired'");
+    let restore = format!("/api/admin/trash/{}/restore", ticket.id);
+    let answer = service.with_token("POST", &restore, &manager);
+    answer.expect_problem(404, "not_found");
+    age(&aside);
+    service.with_token("POST", "/api/admin/cleanup", &operator);
+    assert!(!aside.exists());
+}
