@@ -615,3 +615,38 @@ fn a_clip_that_was_made_again_is_not_brought_back_as_it_was() {
     service.with_token("POST", "/api/admin/cleanup", &operator);
     assert!(!aside.exists());
 }
+
+#[test]
+fn a_row_that_cannot_be_read_keeps_no_other_clip() {
+    let service = still().start();
+    let over = now().plus_millis(-1000);
+    let due = |number| Plant {
+        expires_at: over,
+        ..plant::clip(number)
+    };
+    let plants = [due(1), due(2), due(3)];
+    plant::rows(&service.data, &plants);
+    plant::files(&service.data, &plants);
+    service.index(&format!(
+        "UPDATE clips SET recipe = 'not json' WHERE id = '{}'",
+        plants[1].id
+    ));
+    let operator = service.token("ops:run");
+    let ran = service.with_token("POST", "/api/admin/cleanup", &operator);
+    assert_eq!(ran.json()["counts"]["clips"], 2, "{}", ran.text());
+    let states: Vec<String> = plant::states(&service.data)
+        .into_iter()
+        .map(|(_, state)| state)
+        .collect();
+    assert_eq!(states, ["expired"; 3]);
+    assert_eq!(
+        service
+            .log()
+            .matches("cannot be read and is passed over")
+            .count(),
+        1
+    );
+    // Its files go with the sweep.
+    let folder = service.data.join("storage/clips").join(&plants[1].id);
+    assert!(!folder.exists());
+}
