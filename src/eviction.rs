@@ -27,12 +27,22 @@ pub enum Clips {
     Stay,
 }
 
+/// For whose sake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sake {
+    /// So much is ours at most.
+    Budget,
+    /// The disk has to have room; it is looked at whether it has more then.
+    Disk,
+}
+
 /// What has to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Goal {
     pub bytes: u64,
     pub files: u64,
     pub clips: Clips,
+    pub sake: Sake,
     /// In words.
     pub why: String,
 }
@@ -54,7 +64,7 @@ pub fn goal(standing: &Standing, marks: &Marks) -> Option<Goal> {
     let (floor, free) = (marks.floor, standing.free());
     // Begun before the floor is reached, so that nobody is turned away for want of a clean-up.
     let short = free < floor.saturating_add(floor / 8);
-    let few = standing.left.files.filter(|files| *files < FILES);
+    let few = standing.disks.left.files.filter(|files| *files < FILES);
     let over = used > marks.high;
     if !(over || short || few.is_some()) {
         return None;
@@ -69,8 +79,7 @@ pub fn goal(standing: &Standing, marks: &Marks) -> Option<Goal> {
     } else {
         0
     };
-    let taken = standing.left.total.saturating_sub(standing.left.free);
-    let ours = used >= taken / 2;
+    let ours = standing.fills(standing.disks.bytes);
     let why = if over {
         format!("{} of {} are in use", Bytes(used), Bytes(marks.most))
     } else if short {
@@ -82,21 +91,21 @@ pub fn goal(standing: &Standing, marks: &Marks) -> Option<Goal> {
     } else {
         format!("the disk can hold {} more files", few.unwrap_or_default())
     };
-    // Clips go for the budget, and for the disk where it is theirs.
-    let (bytes, clips) = match (over, ours) {
-        (_, true) => (for_budget.max(for_disk), Clips::MayGo),
-        (true, false) => (for_budget, Clips::MayGo),
-        (false, false) => (for_disk, Clips::Stay),
+    let few_of_ours = few.is_some() && standing.fills(standing.disks.files);
+    let for_files = few.map_or(0, |files| 2 * FILES - files);
+    // Clips go for the budget, and for a disk that is full of them: one that holds none has nothing of it.
+    let (bytes, files, clips) = if over || (short && ours) || few_of_ours {
+        let for_disk = if ours { for_disk } else { 0 };
+        let for_files = if few_of_ours { for_files } else { 0 };
+        (for_budget.max(for_disk), for_files, Clips::MayGo)
+    } else {
+        (for_disk, for_files, Clips::Stay)
     };
-    let files = few.map_or(0, |files| 2 * FILES - files);
     Some(Goal {
         bytes,
-        files: if clips == Clips::Stay || ours {
-            files
-        } else {
-            0
-        },
+        files,
         clips,
+        sake: if over { Sake::Budget } else { Sake::Disk },
         why,
     })
 }
@@ -107,6 +116,7 @@ pub async fn drop_caches(app: &App, bytes: u64, files: u64) -> u64 {
         bytes,
         files,
         clips: Clips::Stay,
+        sake: Sake::Disk,
         why: "there is no room for something new".to_owned(),
     };
     let mut report = Report::default();
@@ -207,6 +217,7 @@ pub async fn run(app: &App, report: &mut Report) -> Result<(), LibraryError> {
 }
 
 async fn clips(app: &App, goal: &mut Goal, report: &mut Report) -> Result<(), LibraryError> {
+    let before = room::disks(app).await?.left;
     while !goal.is_met() {
         let mut ahead = goal.clone();
         let mut going: Vec<Candidate> = Vec::new();
@@ -254,6 +265,15 @@ async fn clips(app: &App, goal: &mut Goal, report: &mut Report) -> Result<(), Li
                 reason: reason.clone(),
             });
         }
+        if goal.sake == Sake::Disk && !goal.is_met() {
+            let now = room::disks(app).await?.left;
+            if now.free <= before.free && now.files <= before.files {
+                // Snapshots, or others that write as fast: more clips would go for nothing.
+                let told = "clips have gone and the disk has no more room than before";
+                report.fail("eviction", &std::io::Error::other(told));
+                break;
+            }
+        }
         // Others want to write, too.
         tokio::time::sleep(retention::PAUSE).await;
     }
@@ -280,6 +300,7 @@ async fn remove(app: &App, ended: &Ended) -> Result<(), LibraryError> {
 mod tests {
     use super::*;
     use crate::index::keeping::Amounts;
+    use crate::room::{Disks, Holds, Tight};
     use crate::store::disk::Left;
 
     const MARKS: Marks = Marks {
@@ -290,11 +311,20 @@ mod tests {
     };
 
     fn standing(clips: u64, total: u64, free: u64, files: u64) -> Standing {
+        let left = Left {
+            total,
+            free,
+            files: Some(files),
+        };
+        let tight = Tight {
+            holds: Holds::All,
+            taken: total - free,
+        };
         Standing {
-            left: Left {
-                total,
-                free,
-                files: Some(files),
+            disks: Disks {
+                left,
+                bytes: tight,
+                files: tight,
             },
             owed: 0,
             amounts: Amounts {
@@ -330,6 +360,30 @@ mod tests {
             let found = goal(&standing, &MARKS).map(|goal| (goal.bytes, goal.files, goal.clips));
             assert_eq!(found, wanted, "{standing:?}");
         }
+    }
+
+    #[test]
+    fn clips_go_only_for_the_disk_that_holds_them() {
+        use Clips::{MayGo, Stay};
+        for (holds, sums, wanted) in [
+            (Holds::All, (5_000, 0), (1_000, 0, MayGo)),
+            (Holds::Clips, (5_000, 0), (1_000, 0, MayGo)),
+            // What fills it is not published.
+            (Holds::Clips, (500, 5_000), (1_000, 0, Stay)),
+            (Holds::Others, (5_000, 0), (1_000, 0, Stay)),
+            // The budget asks for them all the same, and for no more than that.
+            (Holds::Others, (9_001, 0), (1_001, 0, MayGo)),
+        ] {
+            let mut standing = standing(sums.0, 8_000, 0, 9999);
+            standing.amounts.uploads = sums.1;
+            standing.disks.bytes.holds = holds;
+            let found = goal(&standing, &MARKS).map(|goal| (goal.bytes, goal.files, goal.clips));
+            assert_eq!(found, Some(wanted), "{standing:?}");
+        }
+        let mut standing = standing(5_000, 8_000, 2_000, 56);
+        standing.disks.files.holds = Holds::Others;
+        let found = goal(&standing, &MARKS).map(|goal| (goal.bytes, goal.files, goal.clips));
+        assert_eq!(found, Some((0, 456, Stay)));
     }
 
     #[test]
