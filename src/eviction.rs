@@ -1,6 +1,7 @@
 //! Eviction: what goes when there is too much, and in which order: the trash, previews, then the clips that are worth least. Uploads go
 //! by their own time; what is pinned, waits or runs does not go.
 
+use crate::app::keeping::Wanted;
 use crate::app::{App, What};
 use crate::bytes::Bytes;
 use crate::clip::Failure;
@@ -58,24 +59,32 @@ impl Goal {
     }
 }
 
-/// What has to go as things stand; nothing when all is well.
-pub fn goal(standing: &Standing, marks: &Marks) -> Option<Goal> {
-    let used = standing.used();
-    let (floor, free) = (marks.floor, standing.free());
+/// What has to go as things stand, so that what was refused would fit; nothing when all is well.
+pub fn goal(standing: &Standing, marks: &Marks, wanted: Wanted) -> Option<Goal> {
+    // What is promised counts as taken: who was let in is not to find the disk full.
+    let used = standing.spoken_for();
+    let (floor, free) = (marks.floor, standing.available());
+    // One refusal costs no more than bringing a full storage down.
+    let most = marks.most.saturating_sub(marks.low);
+    let wanted = Wanted {
+        budget: wanted.budget.min(most),
+        disk: wanted.disk.min(most),
+    };
     // Begun before the floor is reached, so that nobody is turned away for want of a clean-up.
-    let short = free < floor.saturating_add(floor / 8);
+    let short = free < floor.saturating_add(floor / 8) || wanted.disk > 0;
     let few = standing.disks.left.files.filter(|files| *files < FILES);
-    let over = used > marks.high;
+    let over = used > marks.high || wanted.budget > 0;
     if !(over || short || few.is_some()) {
         return None;
     }
-    let for_budget = if over {
-        used.saturating_sub(marks.low)
+    let for_budget = if used > marks.high {
+        used.saturating_sub(marks.low).max(wanted.budget)
     } else {
-        0
+        wanted.budget
     };
     let for_disk = if short {
-        floor.saturating_add(floor / 4).saturating_sub(free)
+        let level = floor.saturating_add(floor / 4).saturating_sub(free);
+        level.max(wanted.disk)
     } else {
         0
     };
@@ -196,7 +205,8 @@ async fn drop_previews(
 /// When index or disk refuse.
 pub async fn run(app: &App, report: &mut Report) -> Result<(), LibraryError> {
     let marks = Marks::of(&app.settings);
-    let Some(mut goal) = goal(&room::standing(app).await?, &marks) else {
+    let wanted = app.keeping.take_wanted();
+    let Some(mut goal) = goal(&room::standing(app).await?, &marks, wanted) else {
         return Ok(());
     };
     caches(app, &mut goal, report).await;
@@ -357,7 +367,8 @@ mod tests {
             (standing(5_000, 8_000, 2_000, 56), Some((0, 456, MayGo))),
             (standing(10, 8_000, 2_000, 0), Some((0, 512, Stay))),
         ] {
-            let found = goal(&standing, &MARKS).map(|goal| (goal.bytes, goal.files, goal.clips));
+            let found = goal(&standing, &MARKS, Wanted::default())
+                .map(|goal| (goal.bytes, goal.files, goal.clips));
             assert_eq!(found, wanted, "{standing:?}");
         }
     }
@@ -377,20 +388,48 @@ mod tests {
             let mut standing = standing(sums.0, 8_000, 0, 9999);
             standing.amounts.uploads = sums.1;
             standing.disks.bytes.holds = holds;
-            let found = goal(&standing, &MARKS).map(|goal| (goal.bytes, goal.files, goal.clips));
+            let found = goal(&standing, &MARKS, Wanted::default())
+                .map(|goal| (goal.bytes, goal.files, goal.clips));
             assert_eq!(found, Some(wanted), "{standing:?}");
         }
         let mut standing = standing(5_000, 8_000, 2_000, 56);
         standing.disks.files.holds = Holds::Others;
-        let found = goal(&standing, &MARKS).map(|goal| (goal.bytes, goal.files, goal.clips));
+        let found = goal(&standing, &MARKS, Wanted::default())
+            .map(|goal| (goal.bytes, goal.files, goal.clips));
         assert_eq!(found, Some((0, 456, Stay)));
+    }
+
+    #[test]
+    fn what_was_refused_gets_room_within_bounds_and_promises_count_as_taken() {
+        let with = |budget, disk| Wanted { budget, disk };
+        for (clips, free, to_come, wanted, bytes) in [
+            // Below the mark, and still too little for what was asked.
+            (8_500, 9_000, 0, with(700, 0), Some(700)),
+            (9_500, 9_000, 0, with(700, 0), Some(1_500)),
+            (9_500, 9_000, 0, with(1_900, 0), Some(1_900)),
+            (8_500, 9_000, 0, with(9_999, 0), Some(2_000)),
+            (8_500, 2_000, 0, with(0, 700), Some(700)),
+            (8_500, 2_000, 0, with(0, 9_999), Some(2_000)),
+            // An upload on its way.
+            (8_900, 9_000, 200, with(0, 0), Some(1_100)),
+            (5_000, 2_000, 1_100, with(0, 0), None),
+            (5_000, 2_000, 1_150, with(0, 0), Some(150)),
+        ] {
+            let mut standing = standing(clips, 10_000, free, 9999);
+            standing.amounts.to_come = to_come;
+            let found = goal(&standing, &MARKS, wanted).map(|goal| goal.bytes);
+            assert_eq!(found, bytes, "{standing:?} {wanted:?}");
+        }
     }
 
     #[test]
     fn what_the_ballast_gave_up_counts_as_taken() {
         let mut standing = standing(500, 8_000, 1_000, 9999);
-        assert_eq!(goal(&standing, &MARKS), None);
+        assert_eq!(goal(&standing, &MARKS, Wanted::default()), None);
         standing.owed = 200;
-        assert_eq!(goal(&standing, &MARKS).map(|goal| goal.bytes), Some(200));
+        assert_eq!(
+            goal(&standing, &MARKS, Wanted::default()).map(|goal| goal.bytes),
+            Some(200)
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::app::App;
+use crate::app::keeping::Wanted;
 use crate::bytes::Bytes;
 use crate::config::Settings;
 use crate::index::keeping::Amounts;
@@ -150,6 +151,21 @@ impl Standing {
         .fold(0, u64::saturating_add)
     }
 
+    /// Bytes that work in hand and uploads have still to bring.
+    fn promised(&self) -> u64 {
+        self.amounts.work.saturating_add(self.amounts.to_come)
+    }
+
+    /// Bytes that are ours or promised.
+    pub fn spoken_for(&self) -> u64 {
+        self.used().saturating_add(self.amounts.to_come)
+    }
+
+    /// Bytes that are free and promised to nobody.
+    pub fn available(&self) -> u64 {
+        self.free().saturating_sub(self.promised())
+    }
+
     /// Bytes that are free and not owed to the ballast, which lies with the data.
     pub fn free(&self) -> u64 {
         let owed = match self.disks.bytes.holds {
@@ -178,8 +194,7 @@ impl Standing {
     /// # Errors
     /// What is in the way, with the figures.
     pub fn fits(&self, marks: &Marks, needed: u64, own: u64) -> Result<(), NoRoom> {
-        let promised = self.amounts.work.saturating_add(self.amounts.to_come);
-        let promised = promised.saturating_sub(own);
+        let promised = self.promised().saturating_sub(own);
         let available = self.free().saturating_sub(promised);
         if available < marks.floor.saturating_add(needed) {
             return Err(NoRoom::Disk {
@@ -188,8 +203,7 @@ impl Standing {
                 floor: Bytes(marks.floor),
             });
         }
-        let used = self.used().saturating_add(self.amounts.to_come);
-        let used = used.saturating_sub(own);
+        let used = self.spoken_for().saturating_sub(own);
         if used.saturating_add(needed) > marks.most {
             return Err(NoRoom::Storage {
                 needed: Bytes(needed),
@@ -217,6 +231,22 @@ impl NoRoom {
                 used.0.saturating_add(needed.0).saturating_sub(most.0)
             }
             NoRoom::Files(_) => 0,
+        }
+    }
+
+    /// The same for the keeper; files that are missing it finds by itself.
+    fn wanted(&self) -> Wanted {
+        let missing = self.missing();
+        match self {
+            NoRoom::Disk { .. } => Wanted {
+                disk: missing,
+                ..Wanted::default()
+            },
+            NoRoom::Storage { .. } => Wanted {
+                budget: missing,
+                ..Wanted::default()
+            },
+            NoRoom::Files(_) => Wanted::default(),
         }
     }
 
@@ -285,16 +315,16 @@ pub async fn make_sure_of_room(app: &App, needed: u64, own: u64) -> Result<(), L
         return Ok(());
     };
     let freed = eviction::drop_caches(app, why.missing(), why.missing_files()).await;
+    let mut why = why;
     if freed > 0 {
         app.freed(freed);
-        if standing(app).await?.fits(&marks, needed, own).is_ok() {
-            return Ok(());
+        match standing(app).await?.fits(&marks, needed, own) {
+            Ok(()) => return Ok(()),
+            Err(still) => why = still,
         }
     }
-    if matches!(why, NoRoom::Storage { .. }) {
-        // The clips that are worth least are for the keeper to find: nobody waits for that.
-        app.keeping.pressed.notify_one();
-    }
+    // The clips that are worth least are for the keeper to find: nobody waits for that.
+    app.keeping.want(why.wanted());
     Err(why.into())
 }
 

@@ -1,6 +1,7 @@
 //! The trash: what visitors remove and what expires is put aside for a while, as long as there is room, and can be brought back by
 //! who may manage clips. It is the first thing to go.
 
+use crate::app::keeping::Wanted;
 use crate::app::{App, What};
 use crate::clip::{ClipId, State};
 use crate::eviction;
@@ -20,7 +21,9 @@ pub async fn fate(app: &App) -> Fate {
     }
     let marks = Marks::of(&app.settings);
     match room::standing(app).await {
-        Ok(standing) if eviction::goal(&standing, &marks).is_none() => Fate::Trash,
+        Ok(standing) if eviction::goal(&standing, &marks, Wanted::default()).is_none() => {
+            Fate::Trash
+        }
         // What cannot be told is taken for full: then nothing is put where it takes room.
         Ok(_) | Err(_) => Fate::Gone,
     }

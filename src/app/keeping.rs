@@ -8,6 +8,13 @@ use tokio::sync::Notify;
 
 use crate::index::going::LastRun;
 
+/// What was refused for want of room and did not get it: bytes missing of what may be ours, and of the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub budget: u64,
+    pub disk: u64,
+}
+
 /// Handles of the keeper.
 #[derive(Default)]
 pub struct Keeping {
@@ -17,6 +24,7 @@ pub struct Keeping {
     pub turn: tokio::sync::Mutex<()>,
     tasks: Mutex<HashMap<&'static str, Standing>>,
     hush: Mutex<Option<Instant>>,
+    wanted: Mutex<Wanted>,
 }
 
 #[derive(Default)]
@@ -52,6 +60,19 @@ impl Keeping {
         tasks
             .get(task)
             .map_or((false, None), |it| (it.running, it.last.clone()))
+    }
+
+    /// Notes what was refused for want of room, and rings.
+    pub fn want(&self, more: Wanted) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.budget = wanted.budget.max(more.budget);
+        wanted.disk = wanted.disk.max(more.disk);
+        self.pressed.notify_one();
+    }
+
+    /// What was refused since this was asked last: forgotten with that, for whoever was refused may never come back.
+    pub fn take_wanted(&self) -> Wanted {
+        std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether something that happens with every request is to be told now: once a minute.
