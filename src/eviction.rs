@@ -165,6 +165,7 @@ async fn drop_trash(app: &App, goal: &mut Goal, report: &mut Report) -> Result<(
         }
         for entry in trash::empty(app, going, report).await? {
             goal.less(entry.bytes, FILES_OF_CLIP);
+            counted("trash");
             report.add(Removal {
                 what: Thing::Trash,
                 id: entry.id.to_string(),
@@ -188,6 +189,7 @@ async fn drop_previews(
     let wanted = if goal.files > 0 { u64::MAX } else { goal.bytes };
     for part in sources::make_room(app, wanted).await? {
         goal.less(part.bytes, 1);
+        counted("preview");
         report.add(Removal {
             what: Thing::Previews,
             id: part.id.to_string(),
@@ -197,6 +199,10 @@ async fn drop_previews(
         });
     }
     Ok(())
+}
+
+fn counted(what: &'static str) {
+    metrics::counter!("meme_maker_evictions_total", "what" => what).increment(1);
 }
 
 /// Makes room where it has run short.
@@ -265,7 +271,7 @@ async fn clips(app: &App, goal: &mut Goal, report: &mut Report) -> Result<(), Li
                 Err(error) => report.fail("eviction", &error),
             }
             app.bus.tell(id, What::State(ended.seq));
-            metrics::counter!("meme_maker_clips_evicted_total").increment(1);
+            counted("clip");
             tracing::info!(clip = %id, bytes = ended.bytes, why = goal.why, "clip evicted");
             report.add(Removal {
                 what: Thing::Clips,
