@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::index::going::LastRun;
+use crate::timestamp::Timestamp;
 
 /// What was refused for want of room and did not get it: bytes missing of what may be ours, and of the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Keeping {
     tasks: Mutex<HashMap<&'static str, Standing>>,
     hush: Mutex<Option<Instant>>,
     wanted: Mutex<Wanted>,
+    /// What a clean-up would remove, as it was last found and when; held by who looks.
+    pub preview: tokio::sync::Mutex<Option<(Timestamp, serde_json::Value)>>,
 }
 
 #[derive(Default)]

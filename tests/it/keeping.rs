@@ -650,3 +650,31 @@ fn a_row_that_cannot_be_read_keeps_no_other_clip() {
     let folder = service.data.join("storage/clips").join(&plants[1].id);
     assert!(!folder.exists());
 }
+
+#[test]
+fn a_preview_is_kept_for_a_minute_and_until_a_run() {
+    let service = still().start();
+    let (reader, operator) = (service.token("ops:read"), service.token("ops:run"));
+    let path = "/api/admin/cleanup";
+    let shown = || service.with_token("GET", path, &reader).json();
+    let first = shown();
+    let over = now().plus_millis(-1000);
+    let due = Plant {
+        expires_at: over,
+        ..plant::clip(1)
+    };
+    plant::rows(&service.data, &[due]);
+    let kept = shown();
+    assert_eq!(
+        (&kept["preview"], &kept["previewed_at"]),
+        (&first["preview"], &first["previewed_at"])
+    );
+    let ran = service.with_token("POST", path, &operator).json();
+    assert_eq!(ran["counts"]["clips"], 1, "{ran}");
+    let again = Plant {
+        expires_at: over,
+        ..plant::clip(2)
+    };
+    plant::rows(&service.data, &[again]);
+    assert_eq!(shown()["preview"]["counts"]["clips"], 1);
+}
