@@ -20,6 +20,9 @@ const BATCH: usize = 50;
 /// Files that go with a clip: its folder, itself and its poster.
 const FILES_OF_CLIP: u64 = 3;
 
+/// Where clips have gone for a disk that gained nothing, none go for it so long, in milliseconds.
+const VAIN: i64 = 15 * 60_000;
+
 /// Whether clips may go for a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clips {
@@ -226,7 +229,8 @@ pub async fn run(app: &App, report: &mut Report) -> Result<(), LibraryError> {
         let count = report.of(Thing::Clips) - before;
         goal.less(report.bytes - bytes, count.saturating_mul(FILES_OF_CLIP));
     }
-    if goal.clips == Clips::MayGo {
+    let vain = goal.sake == Sake::Disk && app.keeping.vain_since(app.now().plus_millis(-VAIN));
+    if goal.clips == Clips::MayGo && !vain {
         clips(app, &mut goal, report).await?;
     }
     Ok(())
@@ -263,11 +267,13 @@ async fn clips(app: &App, goal: &mut Goal, report: &mut Report) -> Result<(), Li
         if ended.is_empty() {
             break;
         }
+        let mut removed = 0;
         for ended in ended {
             let id = ended.clip.id;
+            // It has ended in any case, and no other goes in its place: what stays of it is for the sweep.
+            goal.less(ended.bytes, FILES_OF_CLIP);
             match remove(app, &ended).await {
-                Ok(()) => goal.less(ended.bytes, FILES_OF_CLIP),
-                // It has ended all the same: the sweep takes its files.
+                Ok(()) => removed += 1,
                 Err(error) => report.fail("eviction", &error),
             }
             app.bus.tell(id, What::State(ended.seq));
@@ -281,14 +287,19 @@ async fn clips(app: &App, goal: &mut Goal, report: &mut Report) -> Result<(), Li
                 reason: reason.clone(),
             });
         }
-        if goal.sake == Sake::Disk && !goal.is_met() {
-            let now = room::disks(app).await?.left;
-            if now.free <= before.free && now.files <= before.files {
-                // Snapshots, or others that write as fast: more clips would go for nothing.
-                let told = "clips have gone and the disk has no more room than before";
-                report.fail("eviction", &std::io::Error::other(told));
-                break;
+        let moved = match goal.sake {
+            Sake::Budget => true,
+            Sake::Disk => {
+                let now = room::disks(app).await?.left;
+                now.free > before.free || now.files > before.files
             }
+        };
+        if removed == 0 || !moved {
+            // Snapshots, a disk that takes no more orders, or others that write as fast: more clips would go for nothing.
+            app.keeping.evicted_in_vain(app.now());
+            let told = "clips have gone and the disk has no more room than before";
+            report.fail("eviction", &std::io::Error::other(told));
+            break;
         }
         // Others want to write, too.
         tokio::time::sleep(retention::PAUSE).await;

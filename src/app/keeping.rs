@@ -26,6 +26,7 @@ pub struct Keeping {
     tasks: Mutex<HashMap<&'static str, Standing>>,
     hush: Mutex<Option<Instant>>,
     wanted: Mutex<Wanted>,
+    vain: Mutex<Option<Timestamp>>,
     /// What a clean-up would remove, as it was last found and when; held by who looks.
     pub preview: tokio::sync::Mutex<Option<(Timestamp, serde_json::Value)>>,
 }
@@ -76,6 +77,17 @@ impl Keeping {
     /// What was refused since this was asked last: forgotten with that, for whoever was refused may never come back.
     pub fn take_wanted(&self) -> Wanted {
         std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes that clips have gone for a disk that gained nothing.
+    pub fn evicted_in_vain(&self, now: Timestamp) {
+        *self.vain.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// Whether that happened since.
+    pub fn vain_since(&self, moment: Timestamp) -> bool {
+        let vain = self.vain.lock().unwrap_or_else(PoisonError::into_inner);
+        vain.is_some_and(|at| at >= moment)
     }
 
     /// Whether something that happens with every request is to be told now: once a minute.
