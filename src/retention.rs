@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::app::App;
+use crate::clip::ClipId;
 use crate::cut::sentence;
 use crate::library::LibraryError;
 use crate::uploads;
@@ -20,6 +21,8 @@ use crate::worker::chain;
 pub const PAUSE: Duration = Duration::from_millis(10);
 /// Of more removals than this only the number is told.
 const LISTED: usize = 1000;
+/// Of more troubles than this only the first are told.
+const TROUBLES: usize = 20;
 
 /// What goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
@@ -155,8 +158,11 @@ impl Report {
         }
     }
 
-    /// Notes that a part failed.
+    /// Notes that a part failed, or one thing of it; a broken disk fails a thousand times in the same way.
     pub fn fail(&mut self, part: &'static str, error: &dyn std::error::Error) {
+        if self.errors.len() >= TROUBLES {
+            return;
+        }
         tracing::error!(part, error = %chain(error), "a part of the clean-up failed");
         self.errors.push(Trouble {
             part,
@@ -266,6 +272,14 @@ pub async fn tidy(app: &App, extent: Extent, manner: Manner) -> Report {
 /// When index or disk refuse.
 pub async fn expire_clips(app: &App, report: &mut Report) -> Result<(), LibraryError> {
     clips::due(app, Manner::Remove, report).await
+}
+
+/// Whether a clip that has ended is still expired; asked by who holds its turn.
+///
+/// # Errors
+/// When the index cannot be read.
+pub async fn still_expired(app: &App, id: ClipId) -> Result<bool, LibraryError> {
+    clips::still_expired(app, id).await
 }
 
 async fn due_uploads(app: &App, manner: Manner, report: &mut Report) -> Result<(), LibraryError> {

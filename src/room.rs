@@ -1,7 +1,11 @@
 //! Room: what is in use, what is left, and whether something more fits beside what is promised already. What goes to make room is
 //! told in `eviction`.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use crate::app::App;
+use crate::app::keeping::Wanted;
 use crate::bytes::Bytes;
 use crate::config::Settings;
 use crate::index::keeping::Amounts;
@@ -65,11 +69,67 @@ impl Marks {
     }
 }
 
+/// What of ours lies on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Clips, and what they are made of and with.
+    All,
+    /// Clips and their trash alone.
+    Clips,
+    /// No clips: that these go helps nobody there.
+    Others,
+}
+
+/// The disk that has least left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tight {
+    pub holds: Holds,
+    /// Bytes that are taken on it, by whomever.
+    pub taken: u64,
+}
+
+/// What our disks have left, and which of them has least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disks {
+    /// Of each figure the least.
+    pub left: Left,
+    pub bytes: Tight,
+    pub files: Tight,
+}
+
+impl Disks {
+    /// From what each disk has left.
+    fn of(clips: (Holds, Left), others: &[(Holds, Left)]) -> Disks {
+        let tight = |(holds, left): (Holds, Left)| Tight {
+            holds,
+            taken: left.total.saturating_sub(left.free),
+        };
+        let mut disks = Disks {
+            left: clips.1,
+            bytes: tight(clips),
+            files: tight(clips),
+        };
+        for other in others {
+            let left = other.1;
+            if left.free < disks.left.free {
+                (disks.left.free, disks.left.total) = (left.free, left.total);
+                disks.bytes = tight(*other);
+            }
+            if let Some(files) = left.files
+                && disks.left.files.is_none_or(|least| files < least)
+            {
+                disks.left.files = Some(files);
+                disks.files = tight(*other);
+            }
+        }
+        disks
+    }
+}
+
 /// How things stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// The least that any of our disks has left.
-    pub left: Left,
+    pub disks: Disks,
     /// Bytes of the free ones that the ballast has given up.
     pub owed: u64,
     pub amounts: Amounts,
@@ -91,9 +151,42 @@ impl Standing {
         .fold(0, u64::saturating_add)
     }
 
-    /// Bytes that are free and not owed to the ballast.
+    /// Bytes that work in hand and uploads have still to bring.
+    fn promised(&self) -> u64 {
+        self.amounts.work.saturating_add(self.amounts.to_come)
+    }
+
+    /// Bytes that are ours or promised.
+    pub fn spoken_for(&self) -> u64 {
+        self.used().saturating_add(self.amounts.to_come)
+    }
+
+    /// Bytes that are free and promised to nobody.
+    pub fn available(&self) -> u64 {
+        self.free().saturating_sub(self.promised())
+    }
+
+    /// Bytes that are free and not owed to the ballast, which lies with the data.
     pub fn free(&self) -> u64 {
-        self.left.free.saturating_sub(self.owed)
+        let owed = match self.disks.bytes.holds {
+            Holds::All | Holds::Others => self.owed,
+            Holds::Clips => 0,
+        };
+        self.disks.left.free.saturating_sub(owed)
+    }
+
+    /// Whether it is our clips that fill a disk: only then it is paid with clips.
+    pub fn fills(&self, tight: Tight) -> bool {
+        let amounts = &self.amounts;
+        let published = amounts.clips.saturating_add(amounts.trash);
+        let there = match tight.holds {
+            Holds::All => published
+                .saturating_add(amounts.uploads)
+                .saturating_add(self.previews),
+            Holds::Clips => published,
+            Holds::Others => return false,
+        };
+        there >= tight.taken / 2
     }
 
     /// Whether so many bytes fit; `own` of those promised already are the asker's.
@@ -101,8 +194,7 @@ impl Standing {
     /// # Errors
     /// What is in the way, with the figures.
     pub fn fits(&self, marks: &Marks, needed: u64, own: u64) -> Result<(), NoRoom> {
-        let promised = self.amounts.work.saturating_add(self.amounts.to_come);
-        let promised = promised.saturating_sub(own);
+        let promised = self.promised().saturating_sub(own);
         let available = self.free().saturating_sub(promised);
         if available < marks.floor.saturating_add(needed) {
             return Err(NoRoom::Disk {
@@ -111,8 +203,7 @@ impl Standing {
                 floor: Bytes(marks.floor),
             });
         }
-        let used = self.used().saturating_add(self.amounts.to_come);
-        let used = used.saturating_sub(own);
+        let used = self.spoken_for().saturating_sub(own);
         if used.saturating_add(needed) > marks.most {
             return Err(NoRoom::Storage {
                 needed: Bytes(needed),
@@ -120,7 +211,7 @@ impl Standing {
                 most: Bytes(marks.most),
             });
         }
-        match self.left.files {
+        match self.disks.left.files {
             Some(files) if files < FILES => Err(NoRoom::Files(files)),
             Some(_) | None => Ok(()),
         }
@@ -143,6 +234,22 @@ impl NoRoom {
         }
     }
 
+    /// The same for the keeper; files that are missing it finds by itself.
+    fn wanted(&self) -> Wanted {
+        let missing = self.missing();
+        match self {
+            NoRoom::Disk { .. } => Wanted {
+                disk: missing,
+                ..Wanted::default()
+            },
+            NoRoom::Storage { .. } => Wanted {
+                budget: missing,
+                ..Wanted::default()
+            },
+            NoRoom::Files(_) => Wanted::default(),
+        }
+    }
+
     /// Files that have to go so that it fits.
     pub fn missing_files(&self) -> u64 {
         match self {
@@ -152,27 +259,28 @@ impl NoRoom {
     }
 }
 
-/// What our disks have left: of each figure the least.
+/// What our disks have left.
 ///
 /// # Errors
 /// When a disk does not answer.
-pub async fn left(app: &App) -> Result<Left, LibraryError> {
+pub async fn disks(app: &App) -> Result<Disks, LibraryError> {
     let (store, uploads) = (app.store.clone(), app.uploads.root().to_owned());
     let looked = blocking(move || {
+        let device = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev());
         let [clips, work] = store.roots();
-        let mut least = disk::left(clips)?;
+        let own = device(clips)?;
+        let holds = if device(work)? == own {
+            Holds::All
+        } else {
+            Holds::Clips
+        };
+        let mut others = Vec::new();
         for other in [work, &uploads] {
-            let other = disk::left(other)?;
-            if other.free < least.free {
-                least.free = other.free;
-                least.total = other.total;
+            if device(other)? != own {
+                others.push((Holds::Others, disk::left(other)?));
             }
-            least.files = match (least.files, other.files) {
-                (Some(one), Some(two)) => Some(one.min(two)),
-                (one, two) => one.or(two),
-            };
         }
-        Ok(least)
+        Ok(Disks::of((holds, disk::left(clips)?), &others))
     });
     Ok(looked.await?)
 }
@@ -185,7 +293,7 @@ pub async fn standing(app: &App) -> Result<Standing, LibraryError> {
     let previews = app.previews.clone();
     let previews = blocking(move || previews.bytes()).await?;
     Ok(Standing {
-        left: left(app).await?,
+        disks: disks(app).await?,
         owed: app.ballast.owed(),
         amounts: app.index.amounts(promised_since(app.now())).await?,
         previews,
@@ -206,17 +314,17 @@ pub async fn make_sure_of_room(app: &App, needed: u64, own: u64) -> Result<(), L
     let Err(why) = standing(app).await?.fits(&marks, needed, own) else {
         return Ok(());
     };
-    let freed = eviction::drop_caches(app, why.missing(), why.missing_files()).await?;
+    let freed = eviction::drop_caches(app, why.missing(), why.missing_files()).await;
+    let mut why = why;
     if freed > 0 {
         app.freed(freed);
-        if standing(app).await?.fits(&marks, needed, own).is_ok() {
-            return Ok(());
+        match standing(app).await?.fits(&marks, needed, own) {
+            Ok(()) => return Ok(()),
+            Err(still) => why = still,
         }
     }
-    if matches!(why, NoRoom::Storage { .. }) {
-        // The clips that are worth least are for the keeper to find: nobody waits for that.
-        app.keeping.pressed.notify_one();
-    }
+    // The clips that are worth least are for the keeper to find: nobody waits for that.
+    app.keeping.want(why.wanted());
     Err(why.into())
 }
 
@@ -268,12 +376,13 @@ mod tests {
     };
 
     fn standing(free: u64, owed: u64, clips: u64, work: u64, to_come: u64) -> Standing {
+        let left = Left {
+            total: 5000,
+            free,
+            files: Some(10_000),
+        };
         Standing {
-            left: Left {
-                total: 5000,
-                free,
-                files: Some(10_000),
-            },
+            disks: Disks::of((Holds::All, left), &[]),
             owed,
             amounts: Amounts {
                 clips,
@@ -310,9 +419,53 @@ mod tests {
             );
         }
         let mut few = standing(5000, 0, 0, 0, 0);
-        few.left.files = Some(FILES - 1);
+        few.disks.left.files = Some(FILES - 1);
         assert_eq!(few.fits(&MARKS, 1, 0), Err(NoRoom::Files(FILES - 1)));
-        few.left.files = None;
+        few.disks.left.files = None;
         assert_eq!(few.fits(&MARKS, 1, 0), Ok(()));
+    }
+
+    #[test]
+    fn of_several_disks_the_tightest_is_told_with_what_it_holds() {
+        let left = |free, files| Left {
+            total: 1000,
+            free,
+            files,
+        };
+        for (clips, other, bytes, files) in [
+            (
+                left(500, Some(9)),
+                left(600, Some(10)),
+                Holds::Clips,
+                Holds::Clips,
+            ),
+            (
+                left(500, Some(9)),
+                left(400, Some(10)),
+                Holds::Others,
+                Holds::Clips,
+            ),
+            (
+                left(500, Some(9)),
+                left(600, Some(8)),
+                Holds::Clips,
+                Holds::Others,
+            ),
+            (
+                left(500, None),
+                left(600, Some(8)),
+                Holds::Clips,
+                Holds::Others,
+            ),
+        ] {
+            let disks = Disks::of((Holds::Clips, clips), &[(Holds::Others, other)]);
+            assert_eq!(
+                (disks.bytes.holds, disks.files.holds),
+                (bytes, files),
+                "{disks:?}"
+            );
+            assert_eq!(disks.left.free, clips.free.min(other.free));
+            assert_eq!(disks.bytes.taken, 1000 - disks.left.free);
+        }
     }
 }

@@ -14,6 +14,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
@@ -168,8 +169,7 @@ impl LocalStore {
     /// # Errors
     /// When the disk refuses.
     pub fn write_ledger(&self, id: ClipId, entry: &[u8]) -> io::Result<()> {
-        self.stage_ledger(id, entry)?.sync_all()?;
-        self.place_ledger(id)?;
+        self.place_ledger(id, entry, File::sync_all)?;
         sync_dir(&self.ledger)
     }
 
@@ -179,9 +179,7 @@ impl LocalStore {
     /// # Errors
     /// When the disk refuses.
     pub fn note_ledger(&self, id: ClipId, entry: &[u8]) -> io::Result<()> {
-        let staged = self.stage_ledger(id, entry)?;
-        drop(staged);
-        self.place_ledger(id)
+        self.place_ledger(id, entry, |_| Ok(()))
     }
 
     /// Waits until the disk has all entries.
@@ -192,20 +190,32 @@ impl LocalStore {
         sync_dir(&self.ledger)
     }
 
-    fn stage_ledger(&self, id: ClipId, entry: &[u8]) -> io::Result<File> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o640)
-            .open(self.ledger.join(format!(".{id}.tmp")))?;
-        file.write_all(entry)?;
-        Ok(file)
-    }
-
-    fn place_ledger(&self, id: ClipId) -> io::Result<()> {
-        let staged = self.ledger.join(format!(".{id}.tmp"));
-        fs::rename(staged, self.ledger.join(format!("{id}.json")))
+    /// Two that write at once have a file of their own each: the entry is that of the last, and never of both.
+    fn place_ledger(
+        &self,
+        id: ClipId,
+        entry: &[u8],
+        sync: fn(&File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let staged = format!(".{id}.{}.{number}.tmp", std::process::id());
+        let staged = self.ledger.join(staged);
+        let written = || {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o640)
+                .open(&staged)?;
+            file.write_all(entry)?;
+            sync(&file)?;
+            fs::rename(&staged, self.ledger.join(format!("{id}.json")))
+        };
+        written().inspect_err(|_| {
+            // On a full disk it would stay for good.
+            let _ = fs::remove_file(&staged);
+        })
     }
 
     /// Removes a clip's published files; missing is fine. Its ledger entry stays.
@@ -251,10 +261,25 @@ impl LocalStore {
         Ok(found)
     }
 
-    /// The clips among `ids` that have no published folder.
+    /// The clips among `ids` that have no published folder. One that the disk does not tell about is not among them: nobody loses a clip
+    /// to a disk that cannot be read.
     pub fn missing(&self, ids: &[ClipId]) -> Vec<ClipId> {
-        let lost = |id: &&ClipId| !self.clip_dir(**id).exists();
-        ids.iter().filter(lost).copied().collect()
+        let mut unknown = None;
+        let missing = ids
+            .iter()
+            .copied()
+            .filter(|id| match self.clip_dir(*id).try_exists() {
+                Ok(there) => !there,
+                Err(error) => {
+                    unknown = Some((*id, error));
+                    false
+                }
+            })
+            .collect();
+        if let Some((id, error)) = unknown {
+            tracing::error!(clip = %id, %error, "whether a clip has its files cannot be told");
+        }
+        missing
     }
 
     /// The clips whose published folder has not changed since a moment.
@@ -403,6 +428,42 @@ mod tests {
         store.remove_work(id()).unwrap();
         store.remove_files(id()).unwrap();
         assert!(store.published().unwrap().is_empty());
+        assert_eq!(store.missing(&[id()]), [id()]);
+    }
+
+    #[test]
+    fn what_the_disk_does_not_tell_about_is_not_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(&dir.path().join("storage"), dir.path()).unwrap();
+        let clips = dir.path().join("storage/clips");
+        fs::remove_dir(&clips).unwrap();
+        // A link to itself cannot be followed: neither there nor missing.
+        std::os::unix::fs::symlink("clips", &clips).unwrap();
+        assert!(store.missing(&[id()]).is_empty());
+    }
+
+    #[test]
+    fn the_ledger_is_whole_when_many_write_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(&dir.path().join("storage"), dir.path()).unwrap();
+        std::thread::scope(|scope| {
+            for letter in [b'a', b'b', b'c', b'd'] {
+                let store = &store;
+                scope.spawn(move || {
+                    for length in 1..100 {
+                        store
+                            .note_ledger(id(), &vec![letter; length * 100])
+                            .unwrap();
+                    }
+                });
+            }
+        });
+        let entries: Vec<_> = fs::read_dir(dir.path().join("ledger/clips"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        assert_eq!(entries.len(), 1, "{entries:?}");
+        assert_eq!(fs::read(&entries[0]).unwrap().len(), 9_900);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The trash: what visitors remove and what expires is put aside for a while, as long as there is room, and can be brought back by
 //! who may manage clips. It is the first thing to go.
 
+use crate::app::keeping::Wanted;
 use crate::app::{App, What};
 use crate::clip::{ClipId, State};
 use crate::eviction;
 use crate::index::trash::{Fate, Trashed};
 use crate::library::{self, LibraryError, View, blocking, ledger_entry};
+use crate::retention::Report;
 use crate::room::{self, Marks};
 use crate::timestamp::Timestamp;
 
@@ -19,7 +21,9 @@ pub async fn fate(app: &App) -> Fate {
     }
     let marks = Marks::of(&app.settings);
     match room::standing(app).await {
-        Ok(standing) if eviction::goal(&standing, &marks).is_none() => Fate::Trash,
+        Ok(standing) if eviction::goal(&standing, &marks, Wanted::default()).is_none() => {
+            Fate::Trash
+        }
         // What cannot be told is taken for full: then nothing is put where it takes room.
         Ok(_) | Err(_) => Fate::Gone,
     }
@@ -82,19 +86,29 @@ pub async fn restore(app: &App, id: ClipId) -> Result<View, LibraryError> {
     library::view(app, id).await
 }
 
-/// Removes entries for good: files first, so that what is left after an interruption is told by the index.
+/// Removes entries for good: files first, so that what is left after an interruption is told by the index. Returns those that went;
+/// what stays is told in the report, and keeps none of the others.
 ///
 /// # Errors
-/// When index or disk refuse.
-pub async fn empty(app: &App, entries: &[Trashed]) -> Result<(), LibraryError> {
+/// When the index refuses.
+pub async fn empty(
+    app: &App,
+    entries: Vec<Trashed>,
+    report: &mut Report,
+) -> Result<Vec<Trashed>, LibraryError> {
+    let mut gone = Vec::with_capacity(entries.len());
     for entry in entries {
         let id = entry.id;
         let _turn = app.desk.turn(&turn_of(id)).await;
         let store = app.store.clone();
-        blocking(move || store.empty(id)).await?;
+        match blocking(move || store.empty(id)).await {
+            Ok(()) => gone.push(entry),
+            Err(error) => report.fail("trash", &error),
+        }
     }
-    let ids = entries.iter().map(|entry| entry.id).collect();
-    Ok(app.index.empty_trash(ids).await?)
+    let ids = gone.iter().map(|entry| entry.id).collect();
+    app.index.empty_trash(ids).await?;
+    Ok(gone)
 }
 
 /// What one who moves a clip's files holds meanwhile.

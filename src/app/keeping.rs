@@ -7,6 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::index::going::LastRun;
+use crate::timestamp::Timestamp;
+
+/// What was refused for want of room and did not get it: bytes missing of what may be ours, and of the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub budget: u64,
+    pub disk: u64,
+}
 
 /// Handles of the keeper.
 #[derive(Default)]
@@ -17,6 +25,10 @@ pub struct Keeping {
     pub turn: tokio::sync::Mutex<()>,
     tasks: Mutex<HashMap<&'static str, Standing>>,
     hush: Mutex<Option<Instant>>,
+    wanted: Mutex<Wanted>,
+    vain: Mutex<Option<Timestamp>>,
+    /// What a clean-up would remove, as it was last found and when; held by who looks.
+    pub preview: tokio::sync::Mutex<Option<(Timestamp, serde_json::Value)>>,
 }
 
 #[derive(Default)]
@@ -52,6 +64,30 @@ impl Keeping {
         tasks
             .get(task)
             .map_or((false, None), |it| (it.running, it.last.clone()))
+    }
+
+    /// Notes what was refused for want of room, and rings.
+    pub fn want(&self, more: Wanted) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.budget = wanted.budget.max(more.budget);
+        wanted.disk = wanted.disk.max(more.disk);
+        self.pressed.notify_one();
+    }
+
+    /// What was refused since this was asked last: forgotten with that, for whoever was refused may never come back.
+    pub fn take_wanted(&self) -> Wanted {
+        std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes that clips have gone for a disk that gained nothing.
+    pub fn evicted_in_vain(&self, now: Timestamp) {
+        *self.vain.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// Whether that happened since.
+    pub fn vain_since(&self, moment: Timestamp) -> bool {
+        let vain = self.vain.lock().unwrap_or_else(PoisonError::into_inner);
+        vain.is_some_and(|at| at >= moment)
     }
 
     /// Whether something that happens with every request is to be told now: once a minute.

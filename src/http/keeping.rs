@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::clip_json::ClipJson;
 use super::error::{Failed, For, ProblemBody};
 use super::{AppData, clips};
+use crate::app::App;
 use crate::index::going::LastRun;
 use crate::index::trash::Trashed;
 use crate::keeper::{self, Line, Task};
@@ -14,10 +15,17 @@ use crate::retention::{self, Extent, Manner, Report};
 use crate::timestamp::Timestamp;
 use crate::trash;
 
+/// A preview is shown for so long, in milliseconds.
+const KEPT: i64 = 60_000;
+
 /// What would go now, and when the keeper runs.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Cleanup {
-    pub preview: Report,
+    /// As it was found at `previewed_at`.
+    #[schema(value_type = Report)]
+    pub preview: serde_json::Value,
+    #[schema(value_type = String, format = DateTime)]
+    pub previewed_at: Timestamp,
     pub tasks: Vec<TaskJson>,
 }
 
@@ -89,14 +97,33 @@ impl From<LastRun> for RunJson {
     }
 }
 
-/// What a clean-up would remove now and why, and the keeper's cron table with last and next runs.
+/// What a clean-up would remove now and why, and the keeper's cron table with last and next runs. Looking goes through all files: it is
+/// done once at a time, and its answer is kept for a minute or until a clean-up that is asked for.
 #[utoipa::path(get, path = "/api/admin/cleanup", tag = "admin", security(("token" = [])),
     responses((status = 200, body = Cleanup), (status = "4XX", body = ProblemBody)))]
 pub async fn preview(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
-    let preview = retention::tidy(&app, Extent::All, Manner::Preview).await;
+    let (previewed_at, preview) = looked(&app).await.answering(&request)?;
     let tasks = keeper::table(&app).await.answering(&request)?;
     let tasks = tasks.into_iter().map(TaskJson::from).collect();
-    Ok(HttpResponse::Ok().json(Cleanup { preview, tasks }))
+    Ok(HttpResponse::Ok().json(Cleanup {
+        preview,
+        previewed_at,
+        tasks,
+    }))
+}
+
+async fn looked(app: &App) -> Result<(Timestamp, serde_json::Value), LibraryError> {
+    let mut kept = app.keeping.preview.lock().await;
+    let now = app.now();
+    if let Some((at, preview)) = kept.as_ref()
+        && now.0.saturating_sub(at.0) < KEPT
+    {
+        return Ok((*at, preview.clone()));
+    }
+    let found = retention::tidy(app, Extent::All, Manner::Preview).await;
+    let preview = serde_json::to_value(found).map_err(std::io::Error::other)?;
+    *kept = Some((now, preview.clone()));
+    Ok((now, preview))
 }
 
 /// Cleans up now, as the nightly sweep does; answers when it is done, with what went.
@@ -113,6 +140,7 @@ pub async fn run(app: AppData, request: HttpRequest) -> Result<HttpResponse, Fai
         .map_err(|error| LibraryError::Io(std::io::Error::other(error)))
         .and_then(|report| report.ok_or(LibraryError::Running))
         .answering(&request)?;
+    *app.keeping.preview.lock().await = None;
     Ok(HttpResponse::Ok().json(report))
 }
 

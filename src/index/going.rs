@@ -120,7 +120,8 @@ impl Index {
             let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
             let mut ended = Vec::with_capacity(rows.len());
             for (clip, bytes) in rows {
-                let clip = clip?;
+                // It is expired with the others, so that it stops nobody and is told once; its files go with the sweep.
+                let Some(clip) = readable(clip) else { continue };
                 let subject = clip.id.to_string();
                 if fate == Fate::Trash {
                     trash::put(
@@ -132,6 +133,8 @@ impl Index {
                         bytes,
                         None,
                     )?;
+                } else {
+                    trash::forget(connection, &subject)?;
                 }
                 let seq = events::about_clip(connection, now, Kind::Expired, &subject)?;
                 ended.push(Ended { clip, bytes, seq });
@@ -194,6 +197,7 @@ impl Index {
                     .query_row(row, |row| Ok((clip_of(row), row.get::<_, u64>(16)?)))
                     .optional()?;
                 let Some((clip, bytes)) = found else { continue };
+                trash::forget(connection, &id.to_string())?;
                 let entry = Entry {
                     kind: ending.kind,
                     subject: &id.to_string(),
@@ -202,11 +206,9 @@ impl Index {
                     error: None,
                 };
                 let seq = events::append(connection, now, &entry)?;
-                ended.push(Ended {
-                    clip: clip?,
-                    bytes,
-                    seq,
-                });
+                if let Some(clip) = readable(clip) {
+                    ended.push(Ended { clip, bytes, seq });
+                }
             }
             Ok(ended)
         })
@@ -241,13 +243,13 @@ impl Index {
             ))?;
             let ids = delete.query_map(params![horizon.0, limit], |row| row.get::<_, String>(0))?;
             let ids: Vec<String> = ids.collect::<Result<_, _>>()?;
-            ids.iter()
-                .map(|id| {
-                    trash::forget(connection, id)?;
-                    events::about_clip(connection, now, Kind::Removed, id)?;
-                    parse_id(id)
-                })
-                .collect()
+            let mut forgotten = Vec::with_capacity(ids.len());
+            for id in &ids {
+                trash::forget(connection, id)?;
+                events::about_clip(connection, now, Kind::Removed, id)?;
+                forgotten.extend(readable(parse_id(id)));
+            }
+            Ok(forgotten)
         })
         .await
     }
@@ -335,16 +337,25 @@ fn candidates(
             row.get(3)?,
         ))
     })?;
-    rows.map(|row| {
+    let mut found = Vec::new();
+    for row in rows {
         let (id, title, bytes, expires_at) = row?;
-        Ok(Candidate {
-            id: parse_id(&id)?,
-            title,
-            bytes,
-            expires_at: Timestamp(expires_at),
-        })
-    })
-    .collect()
+        if let Some(id) = readable(parse_id(&id)) {
+            found.push(Candidate {
+                id,
+                title,
+                bytes,
+                expires_at: Timestamp(expires_at),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// What can be read of a row: one that cannot is told, and stops none of the others.
+fn readable<T>(read: Result<T, IndexError>) -> Option<T> {
+    read.inspect_err(|error| tracing::error!(%error, "a row cannot be read and is passed over"))
+        .ok()
 }
 
 #[cfg(test)]

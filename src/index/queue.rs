@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::clips::{COLUMNS, Place, clip_of, find, json, parse_id, place};
 use super::events::{self, Entry, Kind};
+use super::trash;
 use super::uploads::{self, Readiness};
 use super::{Index, IndexError};
 use crate::clip::worth::worth;
@@ -166,6 +167,8 @@ impl Index {
             let row = params![id.to_string(), json(&outcome)?, file_name, now.0, expires_at.0, bytes, worth];
             let updated = update.query_row(row, |row| Ok((clip_of(row), row.get::<_, Option<i64>>(16)?))).optional()?;
             let Some((clip, took)) = updated else { return Ok(None) };
+            // What the trash has of an earlier time is another film.
+            trash::forget(connection, &id.to_string())?;
             let entry = Entry {
                 kind: Kind::Ready,
                 subject: &id.to_string(),

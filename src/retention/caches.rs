@@ -65,14 +65,17 @@ pub(super) async fn trash(
         let Some(last) = page.last() else {
             return Ok(());
         };
-        match manner {
-            Manner::Preview => after = Some((last.trashed_at, last.id)),
+        // What stays is not looked at twice.
+        after = Some((last.trashed_at, last.id));
+        let gone = match manner {
+            Manner::Preview => page,
             Manner::Remove => {
-                trash::empty(app, &page).await?;
+                let gone = trash::empty(app, page, report).await?;
                 tokio::time::sleep(PAUSE).await;
+                gone
             }
-        }
-        for entry in page {
+        };
+        for entry in gone {
             report.add(removal(app, entry));
         }
     }

@@ -2,13 +2,12 @@
 
 use super::{Manner, PAUSE, Removal, Report, What};
 use crate::app::{App, What as News};
-use crate::clip::ClipId;
+use crate::clip::{ClipId, State};
 use crate::index::going::{Ended, Records};
 use crate::index::trash::Fate;
 use crate::library::{LibraryError, blocking, ledger_entry};
 use crate::timestamp::Timestamp;
-use crate::trash;
-use crate::worker::chain;
+use crate::trash::{self, turn_of};
 
 /// So many go in one transaction.
 const BATCH: usize = 50;
@@ -47,7 +46,7 @@ pub(super) async fn due(
                     return Ok(());
                 }
                 expired += batch.len();
-                put_away(app, &batch, fate).await;
+                put_away(app, &batch, fate, report).await;
                 for ended in batch {
                     let clip = ended.clip;
                     let at = clip.expires_at.unwrap_or(now);
@@ -69,28 +68,33 @@ fn removal(id: ClipId, title: String, bytes: u64, at: Timestamp) -> Removal {
     }
 }
 
-async fn put_away(app: &App, batch: &[Ended], fate: Fate) {
-    let entries: Vec<(ClipId, Vec<u8>)> = batch
-        .iter()
-        .map(|ended| (ended.clip.id, ledger_entry(&ended.clip)))
-        .collect();
-    let store = app.store.clone();
-    // Files first: on a full disk the ledger needs the room that they give. An entry that was not written says that the clip is ready
-    // until a moment that is over.
-    let done = blocking(move || {
-        for (id, entry) in &entries {
-            let put = match fate {
-                Fate::Trash => store.put_aside(*id),
-                Fate::Gone => store.remove_files(*id),
-            };
-            if let Err(error) = put.and_then(|()| store.note_ledger(*id, entry)) {
-                tracing::error!(clip = %id, error = %chain(&error), "files of an expired clip stay");
+async fn put_away(app: &App, batch: &[Ended], fate: Fate, report: &mut Report) {
+    for ended in batch {
+        let (store, id) = (app.store.clone(), ended.clip.id);
+        let _turn = app.desk.turn(&turn_of(id)).await;
+        match still_expired(app, id).await {
+            Ok(true) => {}
+            // Somebody brought it back or has it made again: its files are theirs.
+            Ok(false) => continue,
+            Err(error) => {
+                report.fail("clips", &error);
+                continue;
             }
         }
-        Ok(())
-    });
-    if let Err(error) = done.await {
-        tracing::error!(error = %chain(&error), "files of expired clips stay");
+        let entry = ledger_entry(&ended.clip);
+        // Files first: on a full disk the ledger needs the room that they give. An entry that was not written says that the clip is
+        // ready until a moment that is over.
+        let put = blocking(move || {
+            match fate {
+                Fate::Trash => store.put_aside(id)?,
+                Fate::Gone => store.remove_files(id)?,
+            }
+            store.note_ledger(id, &entry)
+        });
+        if let Err(error) = put.await {
+            // The sweep takes its files.
+            report.fail("clips", &error);
+        }
     }
     for ended in batch {
         let id = ended.clip.id;
@@ -98,6 +102,14 @@ async fn put_away(app: &App, batch: &[Ended], fate: Fate) {
         metrics::counter!("meme_maker_clips_expired_total").increment(1);
         tracing::debug!(clip = %id, bytes = ended.bytes, "clip expired");
     }
+}
+
+/// Whether a clip is expired as before; asked by who holds its turn.
+pub(super) async fn still_expired(app: &App, id: ClipId) -> Result<bool, LibraryError> {
+    let states = app.index.states(vec![id]).await?;
+    Ok(states
+        .iter()
+        .any(|(_, state)| *state == Some(State::Expired)))
 }
 
 /// Clips that have been expired, failed or cancelled for long.
@@ -119,13 +131,17 @@ pub(super) async fn history(
         report.count(What::History, gone.len() as u64);
         for id in gone {
             app.bus.tell(id, News::Removed);
+            let _turn = app.desk.turn(&turn_of(id)).await;
             let store = app.store.clone();
-            blocking(move || {
-                store.remove_files(id)?;
-                store.empty(id)?;
-                store.remove_ledger(id)
-            })
-            .await?;
+            // All three are tried: files that stay are found by the sweep, an entry that stays would bring the clip back.
+            let removed = blocking(move || {
+                let files = store.remove_files(id);
+                let aside = store.empty(id);
+                store.remove_ledger(id).and(files).and(aside)
+            });
+            if let Err(error) = removed.await {
+                report.fail("history", &error);
+            }
         }
         tokio::time::sleep(PAUSE).await;
     }

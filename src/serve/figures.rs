@@ -152,6 +152,7 @@ pub const FIGURES: &[Figure] = &[
         "meme_maker_evictions_total",
         "Things removed to make room, by what.",
     ),
+    counter("meme_maker_backups_total", "Backups tried, by result."),
     gauge(
         "meme_maker_disk_total_bytes",
         "Size of the disk of the store.",
@@ -248,6 +249,42 @@ mod tests {
                 FIGURES.iter().any(|figure| figure.name == word),
                 "{word} is no figure"
             );
+        }
+    }
+
+    #[test]
+    fn whatever_is_counted_is_described_and_whatever_is_described_is_counted() {
+        fn walk(dir: &std::path::Path, found: &mut Vec<String>) {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    walk(&path, found);
+                } else if !path.ends_with("serve/figures.rs") {
+                    let text = std::fs::read_to_string(path).unwrap();
+                    let names = text.split('"').filter(|name| {
+                        name.starts_with("meme_maker_")
+                            && !name.ends_with('_')
+                            && name
+                                .chars()
+                                .all(|letter| letter.is_ascii_lowercase() || letter == '_')
+                    });
+                    found.extend(names.map(str::to_owned));
+                }
+            }
+        }
+        let mut found = Vec::new();
+        walk(
+            &std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+            &mut found,
+        );
+        assert!(found.len() > 20, "{found:?}");
+        for name in &found {
+            let described = FIGURES.iter().any(|figure| figure.name == name);
+            assert!(described, "{name} is counted and not described");
+        }
+        for Figure { name, .. } in FIGURES {
+            let counted = found.iter().any(|found| found == name);
+            assert!(counted, "{name} is described and not counted");
         }
     }
 }

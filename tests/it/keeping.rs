@@ -530,3 +530,151 @@ fn clips_that_go_while_the_power_does_are_whole_or_gone() {
         200
     );
 }
+
+#[test]
+fn what_cannot_be_removed_keeps_nothing_else() {
+    let service = still().start();
+    let data = service.data.clone();
+    let plants: Vec<Plant> = (1..=4).map(plant::clip).collect();
+    plant::rows(&data, &plants);
+    plant::files(&data, &plants[..2]);
+    let over = now().plus_millis(-40 * DAY).0;
+    // A file where a folder should be cannot be removed as one.
+    let stuck = data.join("trash").join(plant::clip(8).id);
+    std::fs::write(&stuck, "x").unwrap();
+    let gone = data.join("trash").join(plant::clip(9).id);
+    std::fs::create_dir(&gone).unwrap();
+    std::fs::write(data.join("storage/clips").join(&plants[2].id), "x").unwrap();
+    let ledger = |number: usize| {
+        let path = data.join(format!("ledger/clips/{}.json", plants[number].id));
+        std::fs::write(&path, "{}").unwrap();
+        path
+    };
+    let (third, fourth) = (ledger(2), ledger(3));
+    service.index(&format!(
+        "UPDATE clips SET expires_at = {over} WHERE id IN ('{}', '{}');
+         UPDATE clips SET state = 'expired', expires_at = {over} WHERE id IN ('{}', '{}');
+         INSERT INTO trash (id, title, why, bytes, trashed_at) VALUES ('{}', 'x', 'removed', 1, {over});
+         INSERT INTO trash (id, title, why, bytes, trashed_at) VALUES ('{}', 'y', 'removed', 1, {over} + 1)",
+        plants[0].id, plants[1].id, plants[2].id, plants[3].id, plant::clip(8).id, plant::clip(9).id
+    ));
+    let operator = service.token("ops:run");
+    let ran = service
+        .with_token("POST", "/api/admin/cleanup", &operator)
+        .json();
+    let parts: Vec<&str> = ran["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|trouble| trouble["part"].as_str().unwrap())
+        .collect();
+    assert!(
+        parts.contains(&"trash") && parts.contains(&"history"),
+        "{ran}"
+    );
+    assert_eq!(
+        (&ran["counts"]["trash"], &ran["counts"]["clips"]),
+        (&json!(1), &json!(2)),
+        "{ran}"
+    );
+    assert!(stuck.exists() && !gone.exists());
+    // What stays is still known, and nobody is left in the ledger.
+    let known = plant::connect(&data);
+    let left: Vec<String> = known
+        .prepare("SELECT id FROM trash WHERE trashed_at <= ?1 + 1")
+        .unwrap()
+        .query_map([over], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(left, [plant::clip(8).id]);
+    assert!(!third.exists() && !fourth.exists());
+}
+
+#[test]
+fn a_clip_that_was_made_again_is_not_brought_back_as_it_was() {
+    let (_origin, link) = Origin::with(&media::tiny());
+    let service = still().start();
+    let ticket = service.ticket(&quick(&link));
+    service.wait_for(&ticket.id, &["ready"]);
+    let over = now().plus_millis(-1000).0;
+    service.index(&format!("UPDATE clips SET expires_at = {over}"));
+    let operator = service.token("ops:run");
+    let manager = service.token("clip:manage");
+    service.with_token("POST", "/api/admin/cleanup", &operator);
+    let aside = service.data.join("trash").join(&ticket.id);
+    assert!(aside.exists());
+    assert_eq!(service.retry(&ticket).status, 202);
+    service.wait_for(&ticket.id, &["ready"]);
+    // It ends without going to the trash; the film in the trash is not the one that the index tells of.
+    service.index("UPDATE clips SET state = 'expired'");
+    let restore = format!("/api/admin/trash/{}/restore", ticket.id);
+    let answer = service.with_token("POST", &restore, &manager);
+    answer.expect_problem(404, "not_found");
+    age(&aside);
+    service.with_token("POST", "/api/admin/cleanup", &operator);
+    assert!(!aside.exists());
+}
+
+#[test]
+fn a_row_that_cannot_be_read_keeps_no_other_clip() {
+    let service = still().start();
+    let over = now().plus_millis(-1000);
+    let due = |number| Plant {
+        expires_at: over,
+        ..plant::clip(number)
+    };
+    let plants = [due(1), due(2), due(3)];
+    plant::rows(&service.data, &plants);
+    plant::files(&service.data, &plants);
+    service.index(&format!(
+        "UPDATE clips SET recipe = 'not json' WHERE id = '{}'",
+        plants[1].id
+    ));
+    let operator = service.token("ops:run");
+    let ran = service.with_token("POST", "/api/admin/cleanup", &operator);
+    assert_eq!(ran.json()["counts"]["clips"], 2, "{}", ran.text());
+    let states: Vec<String> = plant::states(&service.data)
+        .into_iter()
+        .map(|(_, state)| state)
+        .collect();
+    assert_eq!(states, ["expired"; 3]);
+    assert_eq!(
+        service
+            .log()
+            .matches("cannot be read and is passed over")
+            .count(),
+        1
+    );
+    // Its files go with the sweep.
+    let folder = service.data.join("storage/clips").join(&plants[1].id);
+    assert!(!folder.exists());
+}
+
+#[test]
+fn a_preview_is_kept_for_a_minute_and_until_a_run() {
+    let service = still().start();
+    let (reader, operator) = (service.token("ops:read"), service.token("ops:run"));
+    let path = "/api/admin/cleanup";
+    let shown = || service.with_token("GET", path, &reader).json();
+    let first = shown();
+    let over = now().plus_millis(-1000);
+    let due = Plant {
+        expires_at: over,
+        ..plant::clip(1)
+    };
+    plant::rows(&service.data, &[due]);
+    let kept = shown();
+    assert_eq!(
+        (&kept["preview"], &kept["previewed_at"]),
+        (&first["preview"], &first["previewed_at"])
+    );
+    let ran = service.with_token("POST", path, &operator).json();
+    assert_eq!(ran["counts"]["clips"], 1, "{ran}");
+    let again = Plant {
+        expires_at: over,
+        ..plant::clip(2)
+    };
+    plant::rows(&service.data, &[again]);
+    assert_eq!(shown()["preview"]["counts"]["clips"], 1);
+}

@@ -151,6 +151,23 @@ fn what_does_not_fit_beside_what_is_here_is_refused() {
     assert_eq!(service.post("/api/clips", &quick(&link)).status, 202);
 }
 
+#[test]
+fn what_was_refused_below_the_high_mark_gets_room_too() {
+    let service = still().with("STORAGE__MAX_BYTES", "1 GB").start();
+    let plants = [Plant {
+        bytes: 850_000_000,
+        ..plant::clip(1)
+    }];
+    plant::rows(&service.data, &plants);
+    let headers = [("Upload-Length", "200000000")];
+    let answer = service.tus("POST", "/api/uploads", &headers, b"");
+    answer.expect_problem(507, "disk_low");
+    until("it fits", || {
+        service.tus("POST", "/api/uploads", &headers, b"").status == 201
+    });
+    assert_eq!(plant::states(&service.data)[0].1, "expired");
+}
+
 fn three(service: &Service, link: &str) -> [Ticket; 3] {
     [(); 3].map(|()| {
         let ticket = service.ticket(&quick(link));
