@@ -14,7 +14,7 @@ impl LocalStore {
     /// When the disk refuses.
     pub fn put_aside(&self, id: ClipId) -> io::Result<()> {
         let (from, to) = (self.clip_dir(id), self.trash.join(id.to_string()));
-        if !from.exists() {
+        if !from.try_exists()? {
             return Ok(());
         }
         remove_dir(&to)?;
@@ -27,13 +27,13 @@ impl LocalStore {
     /// When the disk refuses.
     pub fn bring_back(&self, id: ClipId) -> io::Result<bool> {
         let (from, to) = (self.trash.join(id.to_string()), self.clip_dir(id));
-        if from.exists() {
+        if from.try_exists()? {
             remove_dir(&to)?;
             fs::rename(from, &to)?;
             sync_dir(&self.trash)?;
             sync_dir(&self.clips)?;
         }
-        Ok(to.exists())
+        Ok(to.try_exists()?)
     }
 
     /// Removes a clip's files from the trash; missing is fine.
