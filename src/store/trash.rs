@@ -33,7 +33,7 @@ impl LocalStore {
             sync_dir(&self.trash)?;
             sync_dir(&self.clips)?;
         }
-        Ok(to.try_exists()?)
+        to.try_exists()
     }
 
     /// Removes a clip's files from the trash; missing is fine.
