@@ -714,5 +714,7 @@ fn the_children_of_a_finished_clip_are_gone() {
     });
     assert!(!seen.is_empty());
     within(KILL, "no child is left", || gone(&seen));
-    assert!(!service.work_of(&ticket).exists());
+    within(KILL, "its folder is gone", || {
+        !service.work_of(&ticket).exists()
+    });
 }
