@@ -335,7 +335,8 @@ fn asked_until(
             let began = Instant::now();
             let answer = wire.exchange(request.as_bytes())?;
             times[kind].push(ms(began.elapsed()));
-            if !matches!(answer.status, 200 | 202 | 410) {
+            // Expired, or no room for all that is queued.
+            if !matches!(answer.status, 200 | 202 | 410 | 507) {
                 return Err(format!("{} answered {}", KINDS[kind], answer.status).into());
             }
         }
