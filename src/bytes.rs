@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Bytes(pub u64);
 
 /// The text is not an amount of bytes.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is not an amount of bytes; write it like `500 MB`, `2 GiB` or `65536`")]
 pub struct BytesError(String);
 

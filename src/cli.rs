@@ -370,6 +370,10 @@ impl From<CutError> for Trouble {
                 | MediaError::TooLarge
                 | MediaError::Range(_)
                 | MediaError::NoFrames
+                | MediaError::Crop(_)
+                | MediaError::NoSound
+                | MediaError::Fit { .. }
+                | MediaError::Letters(_)
                 | MediaError::Truncated { .. }
                 | MediaError::Damaged(_) => Exit::BadInput,
                 MediaError::Unreachable(_) | MediaError::Timeout => Exit::Source,

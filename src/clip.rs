@@ -181,11 +181,12 @@ pub struct Outcome {
     pub size: u64,
     /// SHA-256 of the file, lower-case hex.
     pub sha256: String,
-    pub width: u32,
-    pub height: u32,
+    /// Size as shown in pixels; null where there are no pictures, as are rate and codec.
+    pub width: Option<u32>,
+    pub height: Option<u32>,
     /// Average frames per second.
-    pub fps: f64,
-    pub video_codec: String,
+    pub fps: Option<f64>,
+    pub video_codec: Option<String>,
     pub audio_codec: Option<String>,
     /// Bytes that travelled for it.
     pub bytes_fetched: u64,

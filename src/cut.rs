@@ -209,7 +209,9 @@ impl Tools {
     pub async fn fetch(&self, bench: &Bench<'_>, recipe: &Recipe) -> Result<Fetched, CutError> {
         let began = Instant::now();
         let opened = self.open(bench, &recipe.source)?;
-        let height = recipe.height.unwrap_or(self.engine.max_height);
+        // A crop is a part of the best picture there is.
+        let wanted = recipe.look.height.filter(|_| recipe.look.crop.is_none());
+        let height = wanted.unwrap_or(self.engine.max_height);
         let fetching = async {
             let mut film = self.film(bench, &opened, height).await?;
             let (windows, recipe) = film.windows(bench, recipe).await?;

@@ -9,6 +9,7 @@ pub mod plan;
 pub mod poster;
 pub mod preview;
 pub mod probe;
+pub mod rendering;
 pub mod sidecar;
 pub mod splice;
 pub mod window;
@@ -17,10 +18,12 @@ use std::path::PathBuf;
 
 use tokio::sync::watch;
 
+use crate::bytes::Bytes;
 use crate::clip::Method;
 use crate::cost::Work;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, crop};
 use crate::seconds::Seconds;
+use rendering::Rendering;
 use sidecar::{Job, SidecarError};
 
 /// What is to be cut: a local file or a link with the proxy through which alone it may be reached.
@@ -100,6 +103,16 @@ pub enum MediaError {
     Range(Seconds),
     #[error("there is no picture between start and end")]
     NoFrames,
+    #[error(transparent)]
+    Crop(#[from] crop::Unfit),
+    #[error("this stretch of the source has no sound")]
+    NoSound,
+    #[error(
+        "this clip does not fit into {target}; the least that still shows something is {least}"
+    )]
+    Fit { target: Bytes, least: Bytes },
+    #[error("no font at hand has the letters {0}")]
+    Letters(String),
     #[error("the source ends at {got} s although it says it is {said} s long")]
     Truncated { got: Seconds, said: Seconds },
     #[error("the video is damaged where it was to be cut")]
@@ -158,6 +171,11 @@ impl MediaError {
             MediaError::Timeout => "source_timeout",
             MediaError::Range(_) => "time_range",
             MediaError::NoFrames => "clip_empty",
+            MediaError::Crop(crop::Unfit::Outside(..)) => "crop_outside",
+            MediaError::Crop(crop::Unfit::Small) => "crop_too_small",
+            MediaError::NoSound => "source_no_sound",
+            MediaError::Fit { .. } => "fit_too_small",
+            MediaError::Letters(_) => "caption_letters",
             MediaError::Truncated { .. } => "source_truncated",
             MediaError::Damaged(_) => "source_damaged",
             MediaError::Check(_) => "cut_check",
@@ -181,6 +199,12 @@ impl MediaError {
             MediaError::Timeout => "Try again later; the server may be slow.",
             MediaError::Range(_) => "Choose times within the source.",
             MediaError::NoFrames => "Choose a longer stretch.",
+            MediaError::Crop(_) => "Choose a part of the picture as it is shown.",
+            MediaError::NoSound => "Choose another stretch, or a format with pictures.",
+            MediaError::Fit { .. } => "Choose a larger target or a shorter stretch.",
+            MediaError::Letters(_) => {
+                "Write it in other letters, or ask the operator to install a Noto font that has them."
+            }
             MediaError::Truncated { .. } => "The source is incomplete; use another copy of it.",
             MediaError::Damaged(_) => "Use another copy of the video, or another part of it.",
             MediaError::Check(_) | MediaError::Splice(_) => {
@@ -229,6 +253,10 @@ impl MediaError {
             | MediaError::Timeout
             | MediaError::Range(_)
             | MediaError::NoFrames
+            | MediaError::Crop(_)
+            | MediaError::NoSound
+            | MediaError::Fit { .. }
+            | MediaError::Letters(_)
             | MediaError::Truncated { .. }
             | MediaError::Deadline
             | MediaError::Stopped
@@ -301,19 +329,18 @@ struct Passed {
 /// Cuts by the plan's method, checks what came out and makes its poster.
 async fn cut_and_check(
     bench: &Bench<'_>,
-    windows: &[window::Window],
-    plan: &plan::Plan,
-    recipe: &Recipe,
+    rendering: &Rendering<'_>,
     path: &std::path::Path,
 ) -> Result<Passed, MediaError> {
     let began = std::time::Instant::now();
+    let (windows, plan) = (rendering.windows, rendering.plan);
     match plan.method {
-        Method::Splice => splice::splice(bench, windows, plan, path).await?,
-        Method::Encode => encode::encode(bench, windows, plan, recipe, path).await?,
+        Method::Splice => splice::splice(bench, rendering, path).await?,
+        Method::Encode => encode::encode(bench, rendering, path).await?,
         Method::Copy => copy::copy(bench, windows, plan, path).await?,
     }
     let cut = began.elapsed().as_secs_f64();
-    let checked = check::check(bench, windows, plan, path).await?;
+    let checked = check::check(bench, rendering, path).await?;
     let check = began.elapsed().as_secs_f64() - cut;
     Ok(Passed {
         checked,
@@ -424,9 +451,11 @@ pub async fn make(
         work,
         seconds: planned,
     } = planned;
-    let path = bench.dir.join("clip.mp4");
+    let path = bench.dir.join(format!("clip.{}", recipe.format.as_str()));
+    let most = bench.engine.max_height;
     let mut fallback = None;
-    let mut passed = cut_and_check(bench, &windows, &plan, recipe, &path).await;
+    let rendering = Rendering::of(&windows, &plan, recipe, most)?;
+    let mut passed = cut_and_check(bench, &rendering, &path).await;
     if plan.method == Method::Splice
         && let Err(error) = &passed
         && error.is_about_the_cut()
@@ -438,7 +467,8 @@ pub async fn make(
         fallback = Some(error.to_string());
         let windows = readable(bench, Cow::Owned(windows)).await?;
         plan = plan::encoded(&windows, recipe, "fallback")?;
-        passed = cut_and_check(bench, &windows, &plan, recipe, &path).await;
+        let rendering = Rendering::of(&windows, &plan, recipe, most)?;
+        passed = cut_and_check(bench, &rendering, &path).await;
     }
     let passed = passed?;
     bench.progress.send_replace(0.98);

@@ -1,6 +1,12 @@
 //! The recipe: what was asked, valid by construction. Parsed once at the edge (`recipe/parse.rs`); below it an impossible wish
 //! cannot exist. It serialises to the same shape that `POST /api/clips` takes, so that it can be run again.
 
+pub mod crop;
+pub mod fit;
+pub mod format;
+pub mod frame;
+pub mod lettering;
+pub mod look;
 mod parse;
 
 use std::path::PathBuf;
@@ -12,6 +18,9 @@ use crate::seconds::Seconds;
 use crate::title;
 use crate::upload::UploadId;
 
+pub use fit::Fit;
+pub use format::{Format, Shape};
+pub use look::Look;
 pub use parse::{Inquiry, Limits, RecipeError, Rule, name_of, parse_source_url};
 
 /// What was asked.
@@ -22,14 +31,15 @@ pub struct Recipe {
     /// At least one; each at least [`SHORTEST`] long.
     pub segments: Vec<Segment>,
     pub mode: Mode,
+    #[serde(default)]
     pub format: Format,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub title: Option<String>,
-    /// Wanted height in pixels; never scaled up.
+    #[serde(flatten)]
+    pub look: Look,
+    /// The most bytes that the finished file may have.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub height: Option<u32>,
-    #[serde(default)]
-    pub mute: bool,
+    pub fit: Option<Fit>,
 }
 
 /// Where the video comes from.
@@ -68,14 +78,6 @@ pub enum Mode {
     Fast,
 }
 
-/// The kind of file that comes out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    #[default]
-    Mp4,
-}
-
 /// The shortest segment.
 pub const SHORTEST: Seconds = Seconds::from_micros(100_000);
 
@@ -85,6 +87,16 @@ impl Recipe {
         self.segments
             .iter()
             .fold(Seconds::ZERO, |sum, segment| sum + segment.length())
+    }
+
+    /// How long the finished clip plays.
+    pub fn playing(&self) -> Seconds {
+        self.look.length(self.length())
+    }
+
+    /// Whether sound is wanted in what comes out.
+    pub fn wants_sound(&self) -> bool {
+        self.format.has_sound() && !self.look.mute
     }
 
     /// The stretch of the source that covers all segments.

@@ -269,7 +269,7 @@ async fn advance(app: &App, id: ClipId, from: State, to: State) -> Result<(), Jo
 /// points at the files and they go again.
 async fn publish(app: &App, clip: &Clip, made: &Made, bytes_fetched: u64) -> Result<i64, JobError> {
     let id = clip.id;
-    let name = FileName::from_title(&clip.title, "mp4");
+    let name = FileName::from_title(&clip.title, clip.recipe.format.as_str());
     let path: PathBuf = made.path.clone();
     let sha256 = blocking(move || store::sha256(&path)).await?;
     let outcome = outcome(made, sha256, bytes_fetched);

@@ -12,7 +12,7 @@ use crate::clip::Method;
 use crate::config::Flags;
 use crate::cut::sentence;
 use crate::media::Made;
-use crate::recipe::{Format, Limits, Mode, Recipe, RecipeError, Segment};
+use crate::recipe::{Format, Limits, Look, Mode, Recipe, RecipeError, Segment};
 use crate::seconds::Seconds;
 use crate::serve::{Signals, tools};
 use crate::store::name::FileName;
@@ -146,8 +146,12 @@ fn recipe(clip: &Clip) -> Result<Recipe, Trouble> {
         },
         format: Format::Mp4,
         title: None,
-        height: clip.height,
-        mute: clip.mute,
+        look: Look {
+            height: clip.height,
+            mute: clip.mute,
+            ..Look::default()
+        },
+        fit: None,
     };
     recipe
         .checked(&LIMITS)
@@ -229,14 +233,18 @@ fn summary(target: &Path, made: &Made) -> String {
         Method::Encode => "exact".to_owned(),
         Method::Copy => format!("fast, really starts at {} s", made.start),
     };
+    let checked = &made.checked;
+    let pictures = match (checked.width, checked.height) {
+        (Some(width), Some(height)) => {
+            format!("{width}x{height}, {} frames, ", checked.frames)
+        }
+        _ => String::new(),
+    };
     format!(
-        "{}: {} s, {}x{}, {} frames, {}, {how}.",
+        "{}: {} s, {pictures}{}, {how}.",
         target.display(),
-        made.checked.duration,
-        made.checked.width,
-        made.checked.height,
-        made.checked.frames,
-        crate::bytes::Bytes(made.checked.size),
+        checked.duration,
+        crate::bytes::Bytes(checked.size),
     )
 }
 

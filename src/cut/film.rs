@@ -93,7 +93,7 @@ impl Film {
         if recipe.segments.len() > asked {
             recipe.mode = Mode::Exact;
         }
-        let hearing = if recipe.mute {
+        let hearing = if !recipe.wants_sound() {
             Hearing::Muted
         } else {
             Hearing::Wanted

@@ -64,12 +64,39 @@ pub struct RecipeBody {
     segments: Option<Vec<SegmentBody>>,
     /// `exact` (default) or `fast`.
     mode: Option<String>,
-    /// `mp4`.
+    /// `mp4` (default), `webm`, `gif`, `webp`, `mp3`, `m4a` or `jpg`.
     format: Option<String>,
     title: Option<String>,
-    /// 16 to 4320; never scaled up.
+    /// The most bytes that the file may have, like `10MB` (decimal) or `8MiB`.
+    fit: Option<String>,
+    /// `9:16`, `1:1@left`, `4:5@30%`; in pixels of the picture as shown `640x360+100+50`; in shares of it `50%x50%+25%+25%`.
+    crop: Option<String>,
+    /// 16 to 4320, after cropping; never scaled up.
     height: Option<u32>,
+    /// At most so many pictures a second, 1 to 120.
+    fps: Option<u32>,
+    /// 0.25 to 4; the pitch stays.
+    speed: Option<f64>,
     mute: Option<bool>,
+    /// 0 to 4; 1 is as loud as the source.
+    volume: Option<f64>,
+    /// The loudness of the whole clip in LUFS (EBU R 128), -40 to -8.
+    loudness: Option<f64>,
+    /// Seconds at the beginning over which pictures and sound come up.
+    fade_in: Option<f64>,
+    /// Seconds at the end over which they go down.
+    fade_out: Option<f64>,
+    /// Backward, sound included; at most 60 s.
+    reverse: Option<bool>,
+    /// Forward and then backward; at most 60 s.
+    boomerang: Option<bool>,
+    /// At most 300 characters; line breaks are kept.
+    caption_top: Option<String>,
+    caption_bottom: Option<String>,
+    /// Captions in capital letters.
+    caption_upper: Option<bool>,
+    /// A small text in the lower right corner, at most 80 characters on one line.
+    watermark: Option<String>,
 }
 
 /// One stretch.

@@ -13,6 +13,7 @@ use super::{AppData, clips, visitor};
 use crate::app::App;
 use crate::clip::{Clip, State};
 use crate::library;
+use crate::recipe::Format;
 use crate::store::POSTER;
 
 /// Where a download is.
@@ -150,9 +151,9 @@ async fn serve(
 ) -> Result<HttpResponse, Failed> {
     let path = app.store.path(clip.id, name);
     let kind = if name == POSTER {
-        "image/jpeg"
+        Format::Jpg.media_type()
     } else {
-        "video/mp4"
+        clip.recipe.format.media_type()
     };
     let accel = &app.settings.server.accel;
     let mut response = if !accel.is_empty() && visitor::forwarded(&app.settings, request) {

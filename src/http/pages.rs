@@ -107,8 +107,8 @@ pub async fn clip(app: AppData, request: HttpRequest) -> Result<HttpResponse, Fa
         download_url: urls.download.unwrap_or_default(),
         poster_url: urls.poster.unwrap_or_default(),
         embed_url: urls.embed.unwrap_or_default(),
-        width: outcome.map_or(0, |outcome| outcome.width),
-        height: outcome.map_or(0, |outcome| outcome.height),
+        width: outcome.and_then(|outcome| outcome.width).unwrap_or(0),
+        height: outcome.and_then(|outcome| outcome.height).unwrap_or(0),
         duration_text: length(outcome.map_or(none, |outcome| outcome.duration)),
         size_text: outcome.map_or_else(String::new, |outcome: &Outcome| {
             Bytes(outcome.size).to_string()

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::packets;
 use super::plan::{Piece, Plan};
 use super::probe::{self, TimeBase};
+use super::rendering::{Rendering, Timing};
 use super::sidecar::{self, arguments};
 use super::window::Window;
 use super::{Bench, Input, MediaError, Phase};
@@ -16,11 +17,11 @@ use crate::seconds::Seconds;
 pub struct Checked {
     pub frames: u64,
     pub duration: Seconds,
-    /// As shown, rotation applied.
-    pub width: u32,
-    pub height: u32,
-    pub fps: f64,
-    pub video_codec: String,
+    /// As shown, rotation applied; none of what has no pictures.
+    pub width: Option<u32>,
+    pub height: Option<u32>,
+    pub fps: Option<f64>,
+    pub video_codec: Option<String>,
     pub audio_codec: Option<String>,
     pub size: u64,
 }
@@ -31,10 +32,10 @@ pub struct Checked {
 /// `cut_check` with what is wrong.
 pub async fn check(
     bench: &Bench<'_>,
-    windows: &[Window],
-    plan: &Plan,
+    rendering: &Rendering<'_>,
     path: &Path,
 ) -> Result<Checked, MediaError> {
+    let (windows, plan, timing) = (rendering.windows, rendering.plan, &rendering.timing);
     let unreadable = |error: MediaError| match error {
         MediaError::Unsupported(_) | MediaError::NoVideo => wrong("it cannot be read"),
         other => other,
@@ -55,18 +56,18 @@ pub async fn check(
     };
     let video = table.video.ok_or_else(|| wrong("it has no video"))?;
     let times = video.times();
-    let base = windows
-        .first()
-        .map_or(video.time_base, |window| window.video.time_base);
-    if let Err(difference) = same_times(&plan.times(), base, &times, video.time_base) {
+    let base = timing.base;
+    if let Err(difference) = same_times(&timing.times, base, &times, video.time_base) {
         // A packet is not always a frame (two fields, hidden pictures): where frames were made anew the decoder has the last word.
         match plan.method {
             Method::Encode => {
                 let decoded = decoded_times(bench, windows, plan).await?;
-                match same_times(&decoded, base, &times, video.time_base) {
+                let length = plan.pieces.iter().map(Piece::length).sum();
+                let decoded = Timing::after(decoded, length, base, &rendering.look);
+                match same_times(&decoded.times, base, &times, video.time_base) {
                     Ok(()) => {}
                     // Some were asked for that no decoder brings out.
-                    Err(_) if times.len() < plan.times().len() => {
+                    Err(_) if times.len() < timing.times.len() => {
                         return Err(MediaError::Damaged(None));
                     }
                     Err(_) => return Err(wrong(&difference)),
@@ -84,20 +85,14 @@ pub async fn check(
         return Err(wrong("its sound track is not as planned"));
     }
     let frames = times.len() as u64;
-    let (width, height) = if matches!(probe.video.rotation, 90 | 270) {
-        (probe.video.height, probe.video.width)
-    } else {
-        (probe.video.width, probe.video.height)
-    };
+    let (width, height) = probe.shown_size();
     Ok(Checked {
         frames,
-        duration: base.seconds(plan.pieces.iter().map(Piece::length).sum()),
-        width,
-        height,
-        fps: rate(&times, video.time_base)
-            .or(probe.video.fps)
-            .unwrap_or_default(),
-        video_codec: probe.video.codec,
+        duration: rendering.seconds(),
+        width: Some(width),
+        height: Some(height),
+        fps: rate(&times, video.time_base).or(probe.video.fps),
+        video_codec: Some(probe.video.codec),
         audio_codec: probe.audio.map(|audio| audio.codec),
         size: tokio::fs::metadata(path).await?.len(),
     })

@@ -161,7 +161,7 @@ fn assemble(
     pieces: Vec<Piece>,
 ) -> Plan {
     let pairs = || windows.iter().zip(&pieces);
-    let sound = !recipe.mute && pairs().any(|(window, piece)| sounds(window, piece));
+    let sound = recipe.wants_sound() && pairs().any(|(window, piece)| sounds(window, piece));
     let start = pairs()
         .next()
         .map(|(window, piece)| window.time(piece.first()));

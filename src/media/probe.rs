@@ -134,10 +134,15 @@ impl Probe {
 
     /// Height of the picture as shown.
     pub fn shown_height(&self) -> u32 {
-        if matches!(self.video.rotation, 90 | 270) {
-            self.video.width
-        } else {
-            self.video.height
+        self.shown_size().1
+    }
+
+    /// Width and height of the picture as shown.
+    pub fn shown_size(&self) -> (u32, u32) {
+        let video = &self.video;
+        match video.rotation {
+            90 | 270 => (video.height, video.width),
+            _ => (video.width, video.height),
         }
     }
 }

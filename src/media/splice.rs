@@ -15,9 +15,10 @@ mod tracks;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::encode;
+use super::encode::sound;
 use super::plan::Plan;
 use super::probe;
+use super::rendering::Rendering;
 use super::sidecar::{self, arguments, file};
 use super::window::{Samples, Window};
 use super::{Bench, Input, MediaError, Phase};
@@ -32,10 +33,10 @@ use stretch::encode_stretch;
 /// `Splice` when the parts do not fit together; the caller then encodes instead.
 pub async fn splice(
     bench: &Bench<'_>,
-    windows: &[Window],
-    plan: &Plan,
+    rendering: &Rendering<'_>,
     target: &Path,
 ) -> Result<(), MediaError> {
+    let (windows, plan) = (rendering.windows, rendering.plan);
     let mut encoded = Vec::new();
     let steps = windows.len() as f64;
     // One limit for all: the encoder's parameter sets depend on it, and there may be only one pair.
@@ -65,7 +66,7 @@ pub async fn splice(
     let copied = matches!((windows, plan.pieces.as_slice()), ([window], [piece])
         if plan.sound && window.is_aac() && window.sound(piece.first(), piece.until).is_some());
     let sound = if plan.sound && !copied {
-        Some(mixed_sound(bench, windows, plan).await?)
+        Some(mixed_sound(bench, rendering).await?)
     } else {
         None
     };
@@ -133,11 +134,8 @@ fn places(
 }
 
 /// The clip's sound as a file of its own, encoded once.
-async fn mixed_sound(
-    bench: &Bench<'_>,
-    windows: &[Window],
-    plan: &Plan,
-) -> Result<PathBuf, MediaError> {
+async fn mixed_sound(bench: &Bench<'_>, rendering: &Rendering<'_>) -> Result<PathBuf, MediaError> {
+    let windows = rendering.windows;
     // Those are parts of larger files.
     if windows.iter().any(|window| window.in_place) {
         return Err(broken("the sound cannot be taken over"));
@@ -152,11 +150,11 @@ async fn mixed_sound(
     }
     list.extend(arguments([
         &"-filter_complex",
-        &encode::sound_graph(windows, plan),
+        &sound::graph(rendering),
         &"-map",
         &"[a]",
     ]));
-    list.extend(windows.first().map(encode::sound).unwrap_or_default());
+    list.extend(windows.first().map(sound::aac).unwrap_or_default());
     list.extend(arguments([
         &"-map_metadata",
         &"-1",

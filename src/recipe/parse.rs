@@ -1,196 +1,29 @@
 //! From a request body to a [`Recipe`]: every rule has its own code and names the field it is about.
 
+mod fields;
 mod inquiry;
+mod rule;
 
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{Format, Mode, Recipe, SHORTEST, Segment, Source};
+use super::{Format, Mode, Recipe, SHORTEST, Segment, Shape, Source};
 use crate::seconds::Seconds;
 use crate::upload::UploadId;
 pub use inquiry::{Inquiry, name_of};
+use rule::{ANIMATION, BACKWARD, FIELDS};
+pub use rule::{RecipeError, Rule};
+
+const URL_CHARS: usize = 4096;
+pub(super) const TITLE_CHARS: usize = 300;
+/// Within so much of the moment asked for a picture is looked for.
+const AFTER: Seconds = Seconds::from_whole(1);
 
 /// The limits that the configuration sets.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub max_clip: Seconds,
     pub max_segments: usize,
-}
-
-/// A refused wish: the rule it breaks and the field that breaks it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{rule}")]
-pub struct RecipeError {
-    pub rule: Rule,
-    /// A JSON path such as `start_time` or `segments[2].end`; empty when the body as a whole is meant.
-    pub field: String,
-}
-
-/// The rules, one variant each; the message is the sentence people read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rule {
-    #[error("the body is not a JSON object")]
-    Json,
-    #[error("`{0}` is not a field of a recipe")]
-    UnknownField(String),
-    #[error("this field must be {0}")]
-    Type(&'static str),
-    #[error("neither a link nor an upload was given")]
-    SourceMissing,
-    #[error("give either url or upload")]
-    SourceConflict,
-    #[error("this is not the id of an upload")]
-    UploadInvalid,
-    #[error("no link was given")]
-    UrlMissing,
-    #[error("this is not a link")]
-    UrlInvalid,
-    #[error("this link is longer than {} characters", URL_CHARS)]
-    UrlTooLong,
-    #[error("only http and https links can be fetched")]
-    UrlScheme,
-    #[error("links with a user name or password are not fetched")]
-    UrlCredentials,
-    #[error("no {0} time was given")]
-    TimeMissing(&'static str),
-    #[error("this is not a time")]
-    TimeInvalid,
-    #[error("the end is not after the start")]
-    TimeOrder,
-    #[error("a clip is at least {} s long", SHORTEST)]
-    TooShort,
-    #[error("a clip is at most {0} s long")]
-    TooLong(Seconds),
-    #[error("give either start_time and end_time or segments")]
-    SegmentsConflict,
-    #[error("segments is empty")]
-    SegmentsEmpty,
-    #[error("a clip has at most {0} segments")]
-    SegmentsTooMany(usize),
-    #[error("mode is exact or fast")]
-    Mode,
-    #[error("format is mp4")]
-    Format,
-    #[error("height is a whole number of pixels from 16 to 4320")]
-    Height,
-    #[error("a title has at most {} characters", TITLE_CHARS)]
-    TitleTooLong,
-    #[error("a title has no control characters")]
-    TitleInvalid,
-    #[error("fast mode copies pictures and cannot change their height")]
-    FastHeight,
-    #[error("fast mode makes one segment")]
-    FastSegments,
-}
-
-const URL_CHARS: usize = 4096;
-pub(super) const TITLE_CHARS: usize = 300;
-const FIELDS: [&str; 10] = [
-    "url",
-    "upload",
-    "start_time",
-    "end_time",
-    "segments",
-    "mode",
-    "format",
-    "title",
-    "height",
-    "mute",
-];
-
-impl Rule {
-    /// The stable code.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Rule::Json => "json_invalid",
-            Rule::UnknownField(_) => "json_unknown_field",
-            Rule::Type(_) => "field_type",
-            Rule::SourceMissing => "source_missing",
-            Rule::SourceConflict => "source_conflict",
-            Rule::UploadInvalid => "upload_invalid",
-            Rule::UrlMissing => "url_missing",
-            Rule::UrlInvalid => "url_invalid",
-            Rule::UrlTooLong => "url_too_long",
-            Rule::UrlScheme => "url_scheme",
-            Rule::UrlCredentials => "url_credentials",
-            Rule::TimeMissing(_) => "time_missing",
-            Rule::TimeInvalid => "time_invalid",
-            Rule::TimeOrder => "time_order",
-            Rule::TooShort => "clip_too_short",
-            Rule::TooLong(_) => "clip_too_long",
-            Rule::SegmentsConflict => "segments_conflict",
-            Rule::SegmentsEmpty => "segments_empty",
-            Rule::SegmentsTooMany(_) => "segments_too_many",
-            Rule::Mode => "mode_unknown",
-            Rule::Format => "format_unknown",
-            Rule::Height => "height_invalid",
-            Rule::TitleTooLong => "title_too_long",
-            Rule::TitleInvalid => "title_invalid",
-            Rule::FastHeight => "fast_height",
-            Rule::FastSegments => "fast_segments",
-        }
-    }
-
-    /// The next step.
-    pub fn hint(&self) -> String {
-        match self {
-            Rule::Json => {
-                "Send an object like {\"url\":\"https://…\",\"start_time\":10,\"end_time\":20}."
-                    .to_owned()
-            }
-            Rule::UnknownField(name) => {
-                let nearest = FIELDS.iter().max_by(|a, b| {
-                    strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b))
-                });
-                match nearest {
-                    Some(field) if strsim::jaro_winkler(name, field) > 0.75 => {
-                        format!("Did you mean `{field}`?")
-                    }
-                    _ => format!("The fields are {}.", FIELDS.join(", ")),
-                }
-            }
-            Rule::Type(_) => "Look at /api/openapi.json for the shape of a recipe.".to_owned(),
-            Rule::SourceMissing => {
-                "Give url, the address of a video, or upload, the id of a file uploaded to /api/uploads."
-                    .to_owned()
-            }
-            Rule::SourceConflict => "Leave one of the two out.".to_owned(),
-            Rule::UploadInvalid => {
-                "Use the last part of the address that POST /api/uploads answered with.".to_owned()
-            }
-            Rule::UrlMissing | Rule::UrlInvalid => {
-                "Paste the full address of a video, starting with https://.".to_owned()
-            }
-            Rule::UrlTooLong => "Use a shorter link to the same video.".to_owned(),
-            Rule::UrlScheme => "Use a link that starts with http:// or https://.".to_owned(),
-            Rule::UrlCredentials => "Use a link that needs no password.".to_owned(),
-            Rule::TimeMissing(_) | Rule::TimeInvalid => {
-                "Write seconds (83.5) or a clock time (1:23.5, 1:02:03).".to_owned()
-            }
-            Rule::TimeOrder => "Choose an end later than the start.".to_owned(),
-            Rule::TooShort => "Choose a later end or an earlier start.".to_owned(),
-            Rule::TooLong(_) => "Choose a shorter stretch or make several clips.".to_owned(),
-            Rule::SegmentsConflict => "Leave one of the two out.".to_owned(),
-            Rule::SegmentsEmpty => "Give at least one {\"start\",\"end\"}.".to_owned(),
-            Rule::SegmentsTooMany(_) => "Make several clips.".to_owned(),
-            Rule::Mode => {
-                "Use exact for the very frames asked for, fast for no encoding.".to_owned()
-            }
-            Rule::Format => "Leave format out or say mp4.".to_owned(),
-            Rule::Height => "Use for example 720; pictures are never scaled up.".to_owned(),
-            Rule::TitleTooLong => "Shorten the title.".to_owned(),
-            Rule::TitleInvalid => "Remove line breaks and other control characters.".to_owned(),
-            Rule::FastHeight => "Use mode exact, or leave the height out.".to_owned(),
-            Rule::FastSegments => "Use mode exact for several segments.".to_owned(),
-        }
-    }
-
-    fn at(self, field: impl Into<String>) -> RecipeError {
-        RecipeError {
-            rule: self,
-            field: field.into(),
-        }
-    }
 }
 
 impl Recipe {
@@ -207,14 +40,15 @@ impl Recipe {
             return Err(Rule::UnknownField(name.clone()).at(name));
         }
         let source = source(&fields)?;
+        let format = fields::format(&fields)?;
         Recipe {
             source,
-            segments: segments(&fields, limits)?,
+            segments: segments(&fields, format, limits)?,
             mode: mode(&fields)?,
-            format: format(&fields)?,
+            format,
             title: title(&fields)?,
-            height: height(&fields)?,
-            mute: mute(&fields)?,
+            look: fields::look(&fields)?,
+            fit: fields::fit(&fields)?,
         }
         .checked(limits)
     }
@@ -241,19 +75,131 @@ impl Recipe {
         if self.length() > limits.max_clip {
             return Err(Rule::TooLong(limits.max_clip).at("end_time"));
         }
-        if self
+        self.checked_look()?;
+        self.checked_shape()?;
+        if self.mode == Mode::Fast {
+            self.checked_fast()?;
+        }
+        Ok(self)
+    }
+
+    /// Wishes that contradict each other or ask for too much, whatever the format.
+    fn checked_look(&self) -> Result<(), RecipeError> {
+        let look = &self.look;
+        if look
             .height
             .is_some_and(|height| !(16..=4320).contains(&height))
         {
             return Err(Rule::Height.at("height"));
         }
-        if self.mode == Mode::Fast && self.height.is_some() {
+        if look.fps.is_some_and(|fps| !(1..=120).contains(&fps)) {
+            return Err(Rule::Fps.at("fps"));
+        }
+        if look.mute && look.volume.is_some() {
+            return Err(Rule::MuteSound.at("volume"));
+        }
+        if look.mute && look.loudness.is_some() {
+            return Err(Rule::MuteSound.at("loudness"));
+        }
+        if look.volume.is_some() && look.loudness.is_some() {
+            return Err(Rule::VolumeLoudness.at("loudness"));
+        }
+        if look.reverse && look.boomerang {
+            return Err(Rule::ReverseBoomerang.at("boomerang"));
+        }
+        if (look.reverse || look.boomerang) && self.length() > BACKWARD {
+            return Err(Rule::BackwardTooLong.at("end_time"));
+        }
+        for (fade, field) in [(look.fade_in, "fade_in"), (look.fade_out, "fade_out")] {
+            if fade.is_some_and(|fade| fade <= Seconds::ZERO || fade > rule::FADE) {
+                return Err(Rule::Fade.at(field));
+            }
+        }
+        let fades = look.fade_in.unwrap_or_default() + look.fade_out.unwrap_or_default();
+        if fades > self.playing() {
+            let field = if look.fade_out.is_some() {
+                "fade_out"
+            } else {
+                "fade_in"
+            };
+            return Err(Rule::FadeTooLong.at(field));
+        }
+        Ok(())
+    }
+
+    /// What the format has no place for.
+    fn checked_shape(&self) -> Result<(), RecipeError> {
+        let look = &self.look;
+        let sound = [
+            (look.volume.is_some(), "volume"),
+            (look.loudness.is_some(), "loudness"),
+        ];
+        let pictures = [
+            (look.crop.is_some(), "crop"),
+            (look.height.is_some(), "height"),
+            (look.fps.is_some(), "fps"),
+            (look.caption_top.is_some(), "caption_top"),
+            (look.caption_bottom.is_some(), "caption_bottom"),
+            (look.caption_upper, "caption_upper"),
+            (look.watermark.is_some(), "watermark"),
+        ];
+        let motion = [
+            (look.fps.is_some(), "fps"),
+            (look.speed.is_some(), "speed"),
+            (look.fade_in.is_some(), "fade_in"),
+            (look.fade_out.is_some(), "fade_out"),
+            (look.reverse, "reverse"),
+            (look.boomerang, "boomerang"),
+        ];
+        let shapeless: Vec<(bool, &str)> = match self.format.shape() {
+            Shape::Film => Vec::new(),
+            Shape::Animation => sound.to_vec(),
+            Shape::Sound => [&pictures[..], &[(look.mute, "mute")]].concat(),
+            Shape::Still => [&motion[..], &sound[..]].concat(),
+        };
+        if let Some((_, field)) = shapeless.into_iter().find(|(wished, _)| *wished) {
+            return Err(Rule::Shapeless(self.format).at(field));
+        }
+        if self.format.shape() == Shape::Animation && self.playing() > ANIMATION {
+            return Err(Rule::AnimationTooLong(self.format).at("end_time"));
+        }
+        if self.format.shape() == Shape::Still && self.segments.len() > 1 {
+            return Err(Rule::StillSegments.at("segments"));
+        }
+        Ok(())
+    }
+
+    /// Fast mode copies what is there; only the sound can be left out.
+    fn checked_fast(&self) -> Result<(), RecipeError> {
+        if self.look.height.is_some() {
             return Err(Rule::FastHeight.at("height"));
         }
-        if self.mode == Mode::Fast && self.segments.len() > 1 {
+        if self.segments.len() > 1 {
             return Err(Rule::FastSegments.at("segments"));
         }
-        Ok(self)
+        if self.format != Format::Mp4 {
+            return Err(Rule::FastFormat.at("format"));
+        }
+        let look = &self.look;
+        let wishes = [
+            (look.crop.is_some(), "crop"),
+            (look.fps.is_some(), "fps"),
+            (look.speed.is_some(), "speed"),
+            (look.volume.is_some(), "volume"),
+            (look.loudness.is_some(), "loudness"),
+            (look.fade_in.is_some(), "fade_in"),
+            (look.fade_out.is_some(), "fade_out"),
+            (look.reverse, "reverse"),
+            (look.boomerang, "boomerang"),
+            (look.caption_top.is_some(), "caption_top"),
+            (look.caption_bottom.is_some(), "caption_bottom"),
+            (look.watermark.is_some(), "watermark"),
+            (self.fit.is_some(), "fit"),
+        ];
+        match wishes.into_iter().find(|(wished, _)| *wished) {
+            Some((_, field)) => Err(Rule::FastLook.at(field)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -326,13 +272,19 @@ fn time(value: Option<&Value>, word: &'static str, field: &str) -> Result<Second
         .ok_or_else(|| Rule::TimeInvalid.at(field))
 }
 
-fn segments(fields: &Map<String, Value>, limits: &Limits) -> Result<Vec<Segment>, RecipeError> {
+fn segments(
+    fields: &Map<String, Value>,
+    format: Format,
+    limits: &Limits,
+) -> Result<Vec<Segment>, RecipeError> {
     let Some(list) = fields.get("segments").filter(|list| !list.is_null()) else {
-        let segment = Segment {
-            start: time(fields.get("start_time"), "start", "start_time")?,
-            end: time(fields.get("end_time"), "end", "end_time")?,
+        let start = time(fields.get("start_time"), "start", "start_time")?;
+        let end = match fields.get("end_time") {
+            // One picture needs no end.
+            None | Some(Value::Null) if format.shape() == Shape::Still => start + AFTER,
+            end => time(end, "end", "end_time")?,
         };
-        return Ok(vec![segment]);
+        return Ok(vec![Segment { start, end }]);
     };
     if fields.contains_key("start_time") || fields.contains_key("end_time") {
         return Err(Rule::SegmentsConflict.at("segments"));
@@ -372,13 +324,6 @@ fn mode(fields: &Map<String, Value>) -> Result<Mode, RecipeError> {
     }
 }
 
-fn format(fields: &Map<String, Value>) -> Result<Format, RecipeError> {
-    match text(fields, "format")? {
-        None | Some("mp4") => Ok(Format::Mp4),
-        Some(_) => Err(Rule::Format.at("format")),
-    }
-}
-
 fn title(fields: &Map<String, Value>) -> Result<Option<String>, RecipeError> {
     let Some(title) = text(fields, "title")? else {
         return Ok(None);
@@ -391,25 +336,6 @@ fn title(fields: &Map<String, Value>) -> Result<Option<String>, RecipeError> {
     }
     let title = title.trim();
     Ok((!title.is_empty()).then(|| title.to_owned()))
-}
-
-fn height(fields: &Map<String, Value>) -> Result<Option<u32>, RecipeError> {
-    match fields.get("height") {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => value
-            .as_u64()
-            .and_then(|height| u32::try_from(height).ok())
-            .map(Some)
-            .ok_or_else(|| Rule::Height.at("height")),
-    }
-}
-
-fn mute(fields: &Map<String, Value>) -> Result<bool, RecipeError> {
-    match fields.get("mute") {
-        None | Some(Value::Null) => Ok(false),
-        Some(Value::Bool(mute)) => Ok(*mute),
-        Some(_) => Err(Rule::Type("true or false").at("mute")),
-    }
 }
 
 #[cfg(test)]
@@ -450,7 +376,12 @@ mod tests {
             }]
         );
         assert_eq!(
-            (recipe.mode, recipe.format, recipe.mute, recipe.height),
+            (
+                recipe.mode,
+                recipe.format,
+                recipe.look.mute,
+                recipe.look.height
+            ),
             (Mode::Exact, Format::Mp4, false, None)
         );
         assert_eq!(recipe.title_or_default(), "a b");
@@ -598,7 +529,7 @@ mod tests {
         };
         refused(&with(r#""mode":"quick""#), "mode_unknown", "mode");
         refused(&with(r#""mode":true"#), "field_type", "mode");
-        refused(&with(r#""format":"gif""#), "format_unknown", "format");
+        refused(&with(r#""format":"avi""#), "format_unknown", "format");
         refused(&with(r#""height":15"#), "height_invalid", "height");
         refused(&with(r#""height":4321"#), "height_invalid", "height");
         refused(&with(r#""height":720.5"#), "height_invalid", "height");

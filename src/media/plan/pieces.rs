@@ -5,7 +5,7 @@ use crate::media::MediaError;
 use crate::media::packets::Track;
 use crate::media::splice::bitstream::Bitstream;
 use crate::media::window::Window;
-use crate::recipe::Recipe;
+use crate::recipe::{Format, Recipe};
 
 /// The frames wanted from a window: presentation times of all with `start <= pts < end`, rising, and where the last one ends.
 fn wanted(window: &Window) -> Result<(Vec<i64>, i64), MediaError> {
@@ -46,7 +46,7 @@ pub(super) fn encoded_piece(window: &Window) -> Result<Piece, MediaError> {
 
 /// Whether a fast cut may copy: H.264 and AAC or MP3, which every player knows.
 pub(super) fn plays_everywhere(window: &Window, recipe: &Recipe) -> bool {
-    let sound = window.audio.as_ref().filter(|_| !recipe.mute);
+    let sound = window.audio.as_ref().filter(|_| recipe.wants_sound());
     window.video.codec == "h264"
         && matches!(
             window.probe.video.pixel_format.as_str(),
@@ -99,11 +99,17 @@ pub(super) fn splice_pieces(
     recipe: &Recipe,
     max_height: u32,
 ) -> Result<Result<Vec<Piece>, &'static str>, MediaError> {
+    if recipe.format != Format::Mp4 {
+        return Ok(Err("format"));
+    }
+    if let Some(reason) = recipe.look.touches_pictures() {
+        return Ok(Err(reason));
+    }
     let mut pieces = Vec::new();
     let mut stream: Option<&Bitstream> = None;
     for window in windows {
         let shown = window.probe.shown_height();
-        if shown > max_height || recipe.height.is_some_and(|height| height < shown) {
+        if shown > max_height || recipe.look.height.is_some_and(|height| height < shown) {
             return Ok(Err("scale"));
         }
         let bitstream = match &window.bitstream {

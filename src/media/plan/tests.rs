@@ -4,7 +4,7 @@ use super::*;
 use crate::media::packets::{Packet, Track};
 use crate::media::probe::{Audio, Light, Probe, Scan, TimeBase, Video};
 use crate::media::splice::bitstream::Bitstream;
-use crate::recipe::{Format, Segment, Source};
+use crate::recipe::{Format, Look, Segment, Source};
 
 /// 25 fps in ticks of 1/1000 with a keyframe each second, B-frames in decoding order, ten seconds.
 fn window(start: f64, end: f64) -> Window {
@@ -90,8 +90,8 @@ fn recipe(mode: Mode) -> Recipe {
         mode,
         format: Format::Mp4,
         title: None,
-        height: None,
-        mute: false,
+        look: Look::default(),
+        fit: None,
     }
 }
 
@@ -206,7 +206,10 @@ fn what_cannot_be_spliced_or_does_not_pay_is_encoded_and_says_why() {
         (Method::Encode, "scale", 0)
     );
     let small = Recipe {
-        height: Some(32),
+        look: Look {
+            height: Some(32),
+            ..Look::default()
+        },
         ..recipe(Mode::Exact)
     };
     assert_eq!(
@@ -274,7 +277,10 @@ fn sound_is_planned_only_where_there_is_some() {
         .retain(|packet| packet.pts > 5 * 48_000);
     assert!(!plan(&[silent], &recipe(Mode::Exact), 1080).unwrap().sound);
     let muted = Recipe {
-        mute: true,
+        look: Look {
+            mute: true,
+            ..Look::default()
+        },
         ..recipe(Mode::Exact)
     };
     assert!(!plan(&[window(1.0, 2.0)], &muted, 1080).unwrap().sound);

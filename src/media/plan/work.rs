@@ -5,6 +5,7 @@ use crate::clip::Method;
 use crate::cost::Work;
 use crate::media::window::Window;
 use crate::recipe::Recipe;
+use crate::recipe::frame::Frame;
 
 impl Plan {
     /// What the plan asks for; pictures taller than `max_height` are scaled.
@@ -21,9 +22,12 @@ impl Plan {
         for (window, piece) in windows.iter().zip(&self.pieces) {
             let video = &window.probe.video;
             let pixels = f64::from(video.width) * f64::from(video.height) / 1e6;
-            let height = recipe.height.unwrap_or(max_height).min(max_height);
-            let shrunk =
-                (f64::from(height) / f64::from(window.probe.shown_height().max(1))).min(1.0);
+            let size = window.probe.shown_size();
+            let shrunk = match Frame::of(size, &recipe.look, max_height) {
+                Ok(frame) => (frame.pixels() as f64 / 1e6 / pixels).min(1.0),
+                // The cut will say what is wrong.
+                Err(_) => 1.0,
+            };
             let (head, tail) = (piece.head, piece.frames.len() - piece.tail);
             for stretch in [&piece.frames[..head], &piece.frames[tail..]] {
                 let (Some(first), Some(last)) = (stretch.first(), stretch.last()) else {
@@ -35,9 +39,9 @@ impl Plan {
                     packets.filter(move |packet| (from..=*last).contains(&packet.pts))
                 };
                 work.decoded += pixels * taken(key).count() as f64;
-                work.encoded += pixels * shrunk * shrunk * stretch.len() as f64;
+                work.encoded += pixels * shrunk * stretch.len() as f64;
                 let bytes: u64 = taken(*first).map(|packet| packet.size).sum();
-                work.replaced += (bytes as f64 * shrunk * shrunk) as u64;
+                work.replaced += (bytes as f64 * shrunk) as u64;
             }
             let copied = window.video.packets.get(piece.packets.clone());
             let copied = copied.unwrap_or_default().iter();

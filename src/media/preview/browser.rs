@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::media::encode::graph;
 use crate::media::packets;
 use crate::media::probe::{self, Light, Probe};
 use crate::media::sidecar::{self, arguments, file};
-use crate::media::{Bench, Input, MediaError, Phase, encode};
+use crate::media::{Bench, Input, MediaError, Phase};
 use crate::seconds::Seconds;
 
 /// How the pictures of the copy are made.
@@ -109,7 +110,7 @@ pub async fn preview(
 
 /// Pictures at their own times, small and without reordering.
 fn small(probe: &Probe, zero: Seconds) -> Vec<std::ffi::OsString> {
-    let look = encode::look(&probe.video, probe.shown_height(), HEIGHT);
+    let look = graph::plain(&probe.video, probe.shown_size(), HEIGHT);
     let filter = format!("setpts=PTS-{zero}/TB,{look}");
     let base = probe.video.time_base;
     let base = format!("{}:{}", base.num, base.den);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::media::encode;
+use crate::media::encode::graph;
 use crate::media::probe::{self, Probe, Scan, TimeBase, Video};
 use crate::media::sidecar::{self, arguments, file};
 use crate::media::window::whole::Whole;
@@ -162,7 +162,7 @@ async fn small(
         height,
         ..probe.video.clone()
     };
-    let look = encode::look(&video, height, height);
+    let look = graph::plain(&video, (WIDTH, height), height);
     let graph = format!(
         "[0:{}]{select}scale={WIDTH}:{height}:flags=area,setsar=1,{look},split[a][b]",
         probe.video.index

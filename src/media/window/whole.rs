@@ -81,7 +81,7 @@ impl Whole {
 
     /// Whether a recipe can be cut in place. Sound of several segments is mixed anew, which ffmpeg does, from copies.
     pub fn serves(&self, recipe: &Recipe) -> bool {
-        recipe.mute || self.audio.is_none() || recipe.segments.len() == 1
+        !recipe.wants_sound() || self.audio.is_none() || recipe.segments.len() == 1
     }
 
     /// The windows of a recipe, one per segment; `None` when they have to be copied after all.

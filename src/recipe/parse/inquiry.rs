@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Limits, RecipeError, Rule, mode, segments, source};
-use crate::recipe::{Format, Mode, Recipe, Segment, Source};
+use crate::recipe::{Format, Look, Mode, Recipe, Segment, Source};
 use crate::title;
 
 /// A question about a source: what it is, and what a clip of a stretch would cost.
@@ -36,7 +36,11 @@ impl Inquiry {
             .iter()
             .any(|name| fields.get(*name).is_some_and(|time| !time.is_null()));
         let stretch = if timed {
-            let asked = recipe(source.clone(), segments(&fields, limits)?, mode);
+            let asked = recipe(
+                source.clone(),
+                segments(&fields, Format::Mp4, limits)?,
+                mode,
+            );
             asked.checked(limits)?.segments.first().copied()
         } else {
             None
@@ -62,8 +66,8 @@ fn recipe(source: Source, segments: Vec<Segment>, mode: Mode) -> Recipe {
         mode,
         format: Format::Mp4,
         title: None,
-        height: None,
-        mute: false,
+        look: Look::default(),
+        fit: None,
     }
 }
 

@@ -1,0 +1,78 @@
+//! What every encoder reads from: the inputs and the graph of a rendering, with everything prepared that has to lie on the disk first.
+
+use std::ffi::OsString;
+
+use super::{graph, sound};
+use crate::media::probe::{self};
+use crate::media::rendering::Rendering;
+use crate::media::sidecar::arguments;
+use crate::media::{Bench, Input, MediaError};
+
+/// Inputs and graph of a rendering.
+#[derive(Debug)]
+pub struct Feed<'a> {
+    rendering: &'a Rendering<'a>,
+    inputs: Vec<OsString>,
+    /// The number of the input that is laid over the pictures.
+    lettering: Option<usize>,
+}
+
+impl<'a> Feed<'a> {
+    /// Prepares the inputs.
+    ///
+    /// # Errors
+    /// When one that has to be made first cannot be made.
+    pub async fn prepare(
+        bench: &Bench<'_>,
+        rendering: &'a Rendering<'a>,
+    ) -> Result<Feed<'a>, MediaError> {
+        let engine = bench.engine;
+        let mut inputs = arguments([&"-copyts", &"-filter_complex_threads", &"1"]);
+        for window in rendering.windows {
+            inputs.extend(arguments([&"-threads", &engine.threads.to_string()]));
+            inputs.extend(probe::input_arguments(
+                &Input::File(window.path.clone()),
+                engine.max_pixels,
+            ));
+        }
+        Ok(Feed {
+            rendering,
+            inputs,
+            lettering: None,
+        })
+    }
+
+    /// The arguments up to the encoders: pictures in this pixel format, and sound where there is some.
+    pub fn film(&self, pixels: &str) -> Vec<OsString> {
+        let mut whole = graph::graph(self.rendering, self.lettering, pixels);
+        let mut maps = arguments([&"-map", &"[v]"]);
+        if self.rendering.plan.sound {
+            whole.push(';');
+            whole.push_str(&sound::graph(self.rendering));
+            maps.extend(arguments([&"-map", &"[a]"]));
+        }
+        self.with(&whole, maps)
+    }
+
+    /// The same of the pictures alone, after these further filters, each with a comma in front.
+    pub fn pictures(&self, pixels: &str, further: &str) -> Vec<OsString> {
+        let graph = graph::graph(self.rendering, self.lettering, pixels);
+        let graph = match graph.strip_suffix("[v]") {
+            Some(graph) => format!("{graph}{further}[v]"),
+            None => graph,
+        };
+        self.with(&graph, arguments([&"-map", &"[v]"]))
+    }
+
+    /// The same of the sound alone.
+    pub fn sound(&self) -> Vec<OsString> {
+        self.with(&sound::graph(self.rendering), arguments([&"-map", &"[a]"]))
+    }
+
+    fn with(&self, graph: &str, maps: Vec<OsString>) -> Vec<OsString> {
+        let mut list = self.inputs.clone();
+        list.extend(arguments([&"-filter_complex", &graph]));
+        list.extend(maps);
+        list
+    }
+}
