@@ -188,7 +188,7 @@ async fn examine(settings: &Settings) -> Result<(Vec<Finding>, Option<Confinemen
         Finding::new(
             "encoders",
             encoders_there(encoders),
-            "Install an ffmpeg with libx264 and AAC, such as Debian's.",
+            "Install an ffmpeg with all encoders named, such as Debian's.",
         ),
         Finding::new(
             "cut",
@@ -292,6 +292,18 @@ fn version(printed: Result<Vec<u8>, SidecarError>) -> Result<String, String> {
         .ok_or_else(|| "it does not say its version".to_owned())
 }
 
+/// What the formats are made with.
+const ENCODERS: [&str; 8] = [
+    "libx264",
+    "aac",
+    "mjpeg",
+    "libvpx-vp9",
+    "libopus",
+    "gif",
+    "libwebp_anim",
+    "libmp3lame",
+];
+
 fn encoders_there(listing: Result<Vec<u8>, SidecarError>) -> Result<String, String> {
     let listing = listing.map_err(|error| chain(&error))?;
     let listing = String::from_utf8_lossy(&listing);
@@ -300,12 +312,12 @@ fn encoders_there(listing: Result<Vec<u8>, SidecarError>) -> Result<String, Stri
             .lines()
             .any(|line| line.split_whitespace().nth(1) == Some(encoder))
     };
-    let missing: Vec<&str> = ["libx264", "aac", "mjpeg"]
+    let missing: Vec<&str> = ENCODERS
         .into_iter()
         .filter(|encoder| !has(encoder))
         .collect();
     if missing.is_empty() {
-        Ok("libx264, aac, mjpeg".to_owned())
+        Ok(ENCODERS.join(", "))
     } else {
         Err(format!("{} missing", missing.join(", ")))
     }
