@@ -58,7 +58,7 @@ pub async fn mp4(
 }
 
 /// What is told about colours once they were mapped.
-fn colours(rendering: &Rendering<'_>) -> Vec<OsString> {
+pub fn colours(rendering: &Rendering<'_>) -> Vec<OsString> {
     let video = rendering.windows.first().map(|window| &window.probe.video);
     match video.map(|video| video.light) {
         Some(Light::High) => arguments([
@@ -109,7 +109,7 @@ pub async fn run(
 
 /// Gives every packet the length of the last frame. Only that of the last one counts, and without it the muxer lets the track end
 /// where the last frame begins, which then nobody shows.
-fn lasting(timing: &Timing) -> String {
+pub fn lasting(timing: &Timing) -> String {
     format!("setts=pts=PTS:dts=DTS:duration={}", timing.last())
 }
 
