@@ -109,7 +109,7 @@ pub async fn run(
 
 /// Gives every packet the length of the last frame. Only that of the last one counts, and without it the muxer lets the track end
 /// where the last frame begins, which then nobody shows.
-pub fn lasting(timing: &Timing) -> String {
+fn lasting(timing: &Timing) -> String {
     format!("setts=pts=PTS:dts=DTS:duration={}", timing.last())
 }
 
