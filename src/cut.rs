@@ -210,8 +210,9 @@ impl Tools {
         let began = Instant::now();
         let opened = self.open(bench, &recipe.source)?;
         // A crop is a part of the best picture there is.
-        let wanted = recipe.look.height.filter(|_| recipe.look.crop.is_none());
-        let height = wanted.unwrap_or(self.engine.max_height);
+        let look = recipe.look.suited(recipe.format);
+        let wanted = look.height.filter(|_| look.crop.is_none());
+        let height = wanted.unwrap_or_else(|| recipe.format.ceiling(self.engine.max_height));
         let fetching = async {
             let mut film = self.film(bench, &opened, height).await?;
             let (windows, recipe) = film.windows(bench, recipe).await?;

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use crate::bytes::Bytes;
 use crate::clip::Method;
 use crate::cost::Work;
-use crate::recipe::{Recipe, crop};
+use crate::recipe::{Format, Mode, Recipe, crop};
 use crate::seconds::Seconds;
 use rendering::Rendering;
 use sidecar::{Job, SidecarError};
@@ -337,6 +337,9 @@ async fn cut_and_check(
     match plan.method {
         Method::Splice => splice::splice(bench, rendering, path).await?,
         Method::Encode => encode::encode(bench, rendering, path).await?,
+        Method::Copy if rendering.format == Format::M4a => {
+            copy::sound(windows, plan, path).await?;
+        }
         Method::Copy => copy::copy(bench, windows, plan, path).await?,
     }
     let cut = began.elapsed().as_secs_f64();
@@ -344,7 +347,7 @@ async fn cut_and_check(
     let check = began.elapsed().as_secs_f64() - cut;
     Ok(Passed {
         checked,
-        poster: poster::poster(bench, path).await?,
+        poster: poster::poster(bench, rendering, path).await?,
         cut,
         check,
     })
@@ -456,12 +459,14 @@ pub async fn make(
     let mut fallback = None;
     let rendering = Rendering::of(&windows, &plan, recipe, most)?;
     let mut passed = cut_and_check(bench, &rendering, &path).await;
-    if plan.method == Method::Splice
+    // What was to be exact without being encoded.
+    if recipe.mode == Mode::Exact
+        && plan.method != Method::Encode
         && let Err(error) = &passed
         && error.is_about_the_cut()
     {
         // The careful way always remains.
-        tracing::warn!(error = %error, "the splice was discarded; the clip is encoded instead");
+        tracing::warn!(error = %error, "what was joined was discarded; the clip is encoded instead");
         metrics::counter!("meme_maker_splice_fallbacks_total", "reason" => error.code())
             .increment(1);
         fallback = Some(error.to_string());

@@ -32,7 +32,7 @@ function item(record, hooks) {
       playable && clip.urls.poster
         ? el('img', { src: clip.urls.poster, alt: '', loading: 'lazy', onerror: (event) => { event.target.remove(); hooks.missing(record); } })
         : null,
-      playable ? el('span', { class: 'thumb-length' }, formatTime(clip.result.duration)) : null),
+      playable && clip.result.duration ? el('span', { class: 'thumb-length' }, formatTime(clip.result.duration)) : null),
     el('button', { type: 'button', class: 'button plain recent-title', onclick: () => hooks.show(record) }, el('span', {}, title)),
     el('p', { class: 'meta' }, metaWords(record)),
     keyed(`delete ${record.id}`, button('Delete', () => hooks.remove(record), 'plain quiet'), title));

@@ -40,6 +40,30 @@ export class RunningView {
   note(words) { this.#left.textContent = words; }
 }
 
+/// What shows the file: by its format, for each of which a browser has its own element.
+function player(clip) {
+  const { result, urls } = clip;
+  const name = titleWords(clip);
+  const size = { width: result.width, height: result.height };
+  switch (clip.recipe?.format) {
+    case 'mp3':
+    case 'm4a':
+      return el('div', { class: 'stage stage-sound' },
+        urls.poster ? el('img', { src: urls.poster, alt: '' }) : null,
+        el('audio', { src: urls.file, controls: true, preload: 'metadata', 'aria-label': name }));
+    case 'gif':
+    case 'webp':
+    case 'jpg':
+      return el('div', { class: 'stage' }, el('img', { src: urls.file, ...size, alt: name }));
+    default:
+      return el('div', { class: 'stage' },
+        el('video', {
+          src: urls.file, poster: urls.poster, ...size,
+          controls: true, playsinline: true, preload: 'metadata', 'aria-label': name,
+        }));
+  }
+}
+
 export class ReadyView {
   problem = problemPlace();
 
@@ -47,15 +71,11 @@ export class ReadyView {
     const { result, urls } = clip;
     const page = new URL(urls.page, location.href).href;
     this.root = el('div', { class: 'job-body' },
-      el('div', { class: 'stage' },
-        el('video', {
-          src: urls.file, poster: urls.poster, width: result.width, height: result.height,
-          controls: true, playsinline: true, preload: 'metadata', 'aria-label': titleWords(clip),
-        })),
+      player(clip),
       heading(clip),
       el('ul', { class: 'facts' },
-        el('li', {}, formatTime(result.duration)),
-        el('li', {}, `${result.width} × ${result.height}`),
+        result.duration ? el('li', {}, formatTime(result.duration)) : null,
+        result.width ? el('li', {}, `${result.width} × ${result.height}`) : null,
         el('li', {}, sizeWords(result.size)),
         el('li', {}, methodWords(result)),
         el('li', {}, expiryWords(clip))),

@@ -29,7 +29,8 @@ export function titleWords(clip) {
   try { return `Clip from ${new URL(clip.recipe.url).hostname.replace(/^www\./, '')}`; } catch { return 'Untitled clip'; }
 }
 
-export function methodWords({ method, start }) {
+export function methodWords({ method, reason, start }) {
+  if (method === 'copy' && reason === 'sound') return 'Sound as it was in the source';
   return method === 'copy' ? `Fast cut, starts at ${formatTime(start)}` : 'Exact to the frame';
 }
 

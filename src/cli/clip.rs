@@ -12,7 +12,7 @@ use crate::clip::Method;
 use crate::config::Flags;
 use crate::cut::sentence;
 use crate::media::Made;
-use crate::recipe::{Format, Limits, Look, Mode, Recipe, RecipeError, Segment};
+use crate::recipe::{Limits, Look, Mode, Recipe, RecipeError, Segment};
 use crate::seconds::Seconds;
 use crate::serve::{Signals, tools};
 use crate::store::name::FileName;
@@ -44,7 +44,7 @@ pub(super) struct Clip {
     #[arg(long, default_value = "exact", value_parser = ["exact", "fast"])]
     mode: String,
     /// Kind of file
-    #[arg(long, default_value = "mp4", value_parser = ["mp4"])]
+    #[arg(long, default_value = "mp4", value_parser = ["mp4", "webm", "gif", "webp", "mp3", "m4a", "jpg"])]
     format: String,
     /// Height in pixels; never scaled up
     #[arg(long, value_name = "N")]
@@ -144,7 +144,7 @@ fn recipe(clip: &Clip) -> Result<Recipe, Trouble> {
         } else {
             Mode::Exact
         },
-        format: Format::Mp4,
+        format: clip.format.parse().unwrap_or_default(),
         title: None,
         look: Look {
             height: clip.height,
@@ -186,7 +186,7 @@ fn target(clip: &Clip, recipe: &Recipe) -> Result<PathBuf, Trouble> {
         }
         None => {
             let title = format!("{} clip", recipe.title_or_default());
-            let path = PathBuf::from(FileName::from_title(&title, "mp4").as_str());
+            let path = PathBuf::from(FileName::from_title(&title, recipe.format.as_str()).as_str());
             if path.exists() {
                 Err(exists(&path, "Choose a name with -o."))
             } else {
@@ -231,6 +231,7 @@ fn summary(target: &Path, made: &Made) -> String {
     let how = match made.method {
         Method::Splice => format!("exact, {} of them untouched", made.frames_copied),
         Method::Encode => "exact".to_owned(),
+        Method::Copy if made.checked.frames == 0 => "exact, its sound untouched".to_owned(),
         Method::Copy => format!("fast, really starts at {} s", made.start),
     };
     let checked = &made.checked;

@@ -27,7 +27,9 @@ pub struct Download {
     params(("id" = String, Path), ("name" = String, Path),
            ("download" = Option<String>, Query, description = "`1` to get it as an attachment"),
            ("Range" = Option<String>, Header), ("If-Range" = Option<String>, Header)),
-    responses((status = 200, content_type = "video/mp4"), (status = 206, content_type = "video/mp4"), (status = 304),
+    responses((status = 200, description = "The file, of the type that its format has", content((String = "video/mp4"), (String = "video/webm"), (String = "image/gif"), (String = "image/webp"),
+              (String = "audio/mpeg"), (String = "audio/mp4"), (String = "image/jpeg"))),
+              (status = 206, description = "A part of it"), (status = 304),
               (status = 404, body = ProblemBody), (status = 416)))]
 pub async fn file(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
     let id = clips::id(&request).answering(&request)?;
@@ -64,7 +66,8 @@ pub async fn file(app: AppData, request: HttpRequest) -> Result<HttpResponse, Fa
 /// The clip as an attachment, or where it is.
 #[utoipa::path(get, path = "/api/clips/{id}/download", tag = "files",
     params(("id" = String, Path), ("Accept" = Option<String>, Header, description = "`application/json` to get the address instead")),
-    responses((status = 200, description = "The file, or its address", content((Download = "application/json"), (String = "video/mp4"))),
+    responses((status = 200, description = "The file, or its address", content((Download = "application/json"), (String = "video/mp4"), (String = "video/webm"),
+              (String = "image/gif"), (String = "image/webp"), (String = "audio/mpeg"), (String = "audio/mp4"), (String = "image/jpeg"))),
               (status = "4XX", body = ProblemBody)))]
 pub async fn download(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
     let id = clips::id(&request).answering(&request)?;

@@ -10,9 +10,9 @@ use super::error::{Failed, For, Problem, not_found};
 use super::{AppData, clips};
 use crate::app::App;
 use crate::bytes::Bytes;
-use crate::clip::{Clip, Outcome, State};
+use crate::clip::{Clip, Method, Outcome, State};
 use crate::library::{self, LibraryError};
-use crate::recipe::Source;
+use crate::recipe::{Format, Shape, Source};
 use crate::seconds::Seconds;
 use crate::timestamp::Timestamp;
 
@@ -31,11 +31,17 @@ struct ClipPage<'a> {
     download_url: String,
     poster_url: String,
     embed_url: String,
+    shape: Shape,
+    format: String,
+    media_type: &'static str,
     width: u32,
     height: u32,
+    player_width: u32,
+    player_height: u32,
+    description: String,
     duration_text: String,
     size_text: String,
-    method: &'static str,
+    method_text: &'static str,
     created_text: String,
     expires_text: String,
 }
@@ -44,6 +50,7 @@ struct ClipPage<'a> {
 #[template(path = "embed.html")]
 struct EmbedPage<'a> {
     title: &'a str,
+    shape: Shape,
     file_url: String,
     poster_url: String,
     page_url: String,
@@ -58,6 +65,9 @@ struct GonePage {
     start: String,
     end: String,
 }
+
+/// What a player of sound with its picture takes on another site's page.
+const SOUND_PLAYER: (u32, u32) = (640, 360);
 
 /// The page where clips are made.
 pub async fn maker(request: HttpRequest) -> Result<HttpResponse, Failed> {
@@ -98,6 +108,11 @@ pub async fn clip(app: AppData, request: HttpRequest) -> Result<HttpResponse, Fa
     let urls = Urls::new(&clip, &app.settings.server.base_url);
     let none = Seconds::ZERO;
     let outcome = clip.outcome.as_ref();
+    let format = clip.recipe.format;
+    let size = outcome.and_then(|outcome| outcome.width.zip(outcome.height));
+    let (width, height) = size.unwrap_or((0, 0));
+    let (player_width, player_height) = size.unwrap_or(SOUND_PLAYER);
+    let duration_text = length(outcome.map_or(none, |outcome| outcome.duration));
     let page = ClipPage {
         title: &clip.title,
         state: clip.state.as_str(),
@@ -107,13 +122,23 @@ pub async fn clip(app: AppData, request: HttpRequest) -> Result<HttpResponse, Fa
         download_url: urls.download.unwrap_or_default(),
         poster_url: urls.poster.unwrap_or_default(),
         embed_url: urls.embed.unwrap_or_default(),
-        width: outcome.and_then(|outcome| outcome.width).unwrap_or(0),
-        height: outcome.and_then(|outcome| outcome.height).unwrap_or(0),
-        duration_text: length(outcome.map_or(none, |outcome| outcome.duration)),
+        shape: format.shape(),
+        format: format.as_str().to_uppercase(),
+        media_type: format.media_type(),
+        width,
+        height,
+        player_width,
+        player_height,
+        description: match format.shape() {
+            Shape::Film | Shape::Animation => format!("A clip of {duration_text}."),
+            Shape::Sound => format!("A sound of {duration_text}."),
+            Shape::Still => "A picture.".to_owned(),
+        },
+        duration_text,
         size_text: outcome.map_or_else(String::new, |outcome: &Outcome| {
             Bytes(outcome.size).to_string()
         }),
-        method: outcome.map_or("", |outcome| outcome.method.as_str()),
+        method_text: outcome.map_or("", |outcome| method(outcome, format)),
         created_text: format!("{} ago", span(clip.created_at, app.now())),
         expires_text: expiry(&app, &clip),
     };
@@ -130,6 +155,7 @@ pub async fn embed(app: AppData, request: HttpRequest) -> Result<HttpResponse, F
     let urls = Urls::new(&clip, &app.settings.server.base_url);
     let page = EmbedPage {
         title: &clip.title,
+        shape: clip.recipe.format.shape(),
         file_url: urls.file.unwrap_or_default(),
         poster_url: urls.poster.unwrap_or_default(),
         page_url: urls.page,
@@ -222,6 +248,17 @@ fn embedded(name: &str, request: &HttpRequest) -> Result<HttpResponse, Problem> 
     Ok(response
         .content_type(file.metadata.mimetype())
         .body(file.data.into_owned()))
+}
+
+/// How it was cut, in words.
+fn method(outcome: &Outcome, format: Format) -> &'static str {
+    match (outcome.method, format.shape()) {
+        (Method::Copy, Shape::Sound) => "Sound as it was in the source",
+        (Method::Copy, Shape::Film | Shape::Animation | Shape::Still) => {
+            "Fast cut, starts at the nearest keyframe"
+        }
+        (Method::Splice | Method::Encode, _) => "Exact to the frame",
+    }
 }
 
 fn length(length: Seconds) -> String {

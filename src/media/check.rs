@@ -1,5 +1,9 @@
 //! The check after every cut: the file is probed and its packet table compared with the plan. ffmpeg's exit code proves nothing.
 
+mod animation;
+mod sound;
+mod still;
+
 use std::path::Path;
 
 use super::packets;
@@ -10,6 +14,7 @@ use super::sidecar::{self, arguments};
 use super::window::Window;
 use super::{Bench, Input, MediaError, Phase};
 use crate::clip::Method;
+use crate::recipe::Format;
 use crate::seconds::Seconds;
 
 /// What was measured on the finished file.
@@ -35,6 +40,21 @@ pub async fn check(
     rendering: &Rendering<'_>,
     path: &Path,
 ) -> Result<Checked, MediaError> {
+    match rendering.format {
+        Format::Mp4 | Format::Webm => film(bench, rendering, path).await,
+        Format::Gif => animation::gif(bench, rendering, path).await,
+        Format::Webp => animation::webp(bench, rendering, path).await,
+        Format::Mp3 | Format::M4a => sound::sound(bench, rendering, path).await,
+        Format::Jpg => still::jpg(bench, rendering, path).await,
+    }
+}
+
+/// Checks pictures with their sound.
+async fn film(
+    bench: &Bench<'_>,
+    rendering: &Rendering<'_>,
+    path: &Path,
+) -> Result<Checked, MediaError> {
     let (windows, plan, timing) = (rendering.windows, rendering.plan, &rendering.timing);
     let unreadable = |error: MediaError| match error {
         MediaError::Unsupported(_) | MediaError::NoVideo => wrong("it cannot be read"),
@@ -46,7 +66,10 @@ pub async fn check(
             Method::Encode | Method::Copy => Ok(()),
         }
     };
-    let table = async { packets::read_clip(bench, path).await.map_err(unreadable) };
+    let table = async {
+        let table = packets::read_clip(bench, rendering.format, path).await;
+        table.map_err(unreadable)
+    };
     let (table, ()) = tokio::try_join!(table, joints)?;
     let probe = match (table.probe, plan.method) {
         (Some(probe), _) => probe,
@@ -61,9 +84,7 @@ pub async fn check(
         // A packet is not always a frame (two fields, hidden pictures): where frames were made anew the decoder has the last word.
         match plan.method {
             Method::Encode => {
-                let decoded = decoded_times(bench, windows, plan).await?;
-                let length = plan.pieces.iter().map(Piece::length).sum();
-                let decoded = Timing::after(decoded, length, base, &rendering.look);
+                let decoded = decoded_timing(bench, rendering).await?;
                 match same_times(&decoded.times, base, &times, video.time_base) {
                     Ok(()) => {}
                     // Some were asked for that no decoder brings out.
@@ -86,6 +107,13 @@ pub async fn check(
     }
     let frames = times.len() as u64;
     let (width, height) = probe.shown_size();
+    let meant = (rendering.frame.width, rendering.frame.height);
+    if plan.method == Method::Encode && (width, height) != meant {
+        return Err(wrong(&format!(
+            "its pictures are {width}x{height} instead of {}x{}",
+            meant.0, meant.1
+        )));
+    }
     Ok(Checked {
         frames,
         duration: rendering.seconds(),
@@ -288,6 +316,18 @@ fn same_times(
         }
     }
     Ok(())
+}
+
+/// When the pictures are shown that the decoder brings out.
+async fn decoded_timing(
+    bench: &Bench<'_>,
+    rendering: &Rendering<'_>,
+) -> Result<Timing, MediaError> {
+    let plan = rendering.plan;
+    let decoded = decoded_times(bench, rendering.windows, plan).await?;
+    let length = plan.pieces.iter().map(Piece::length).sum();
+    let base = rendering.timing.base;
+    Ok(Timing::after(decoded, length, base, &rendering.look))
 }
 
 /// The plan's frame times as the decoder sees them, in ticks from the clip's beginning.

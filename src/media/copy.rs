@@ -1,4 +1,4 @@
-//! The fast cut: packets as they are, from a keyframe on. Where it starts is in the plan and told to whoever asked. Where the packets
+//! Packets as they are: the fast cut from a keyframe on, and sound alone. Where it starts is in the plan and told to whoever asked. Where the packets
 //! are samples of an MP4 they are taken over without a sidecar.
 
 use std::path::Path;
@@ -7,6 +7,18 @@ use super::plan::Plan;
 use super::sidecar::{self, arguments};
 use super::window::Window;
 use super::{Bench, Input, MediaError, Phase, probe, splice};
+
+/// Copies the sound of the plan's only piece into `target`, from its first frame's time to its last frame's end.
+///
+/// # Errors
+/// When the window does not hold what the plan says.
+pub async fn sound(windows: &[Window], plan: &Plan, target: &Path) -> Result<(), MediaError> {
+    let window = windows.first().ok_or(MediaError::NoFrames)?.clone();
+    let (plan, target) = (plan.clone(), target.to_owned());
+    tokio::task::spawn_blocking(move || splice::sound_taken_over(&window, &plan, &target))
+        .await
+        .map_err(std::io::Error::other)?
+}
 
 /// Copies the plan's only piece into `target`.
 ///

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::probe::{self, Probe, TimeBase};
 use super::sidecar::{self, arguments};
 use super::{Bench, Input, MediaError, Phase};
+use crate::recipe::Format;
 
 /// One packet. Times are in ticks of its track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +53,21 @@ pub async fn read(bench: &Bench<'_>, path: &Path) -> Result<Packets, MediaError>
     read_after(bench, path, &[]).await
 }
 
-/// Reads the table of an MP4 of ours. Its header says all there is to know, so nothing is decoded to learn more.
+/// Reads the table of a film of ours. The header of an MP4 says all there is to know, so nothing is decoded to learn more.
 ///
 /// # Errors
 /// When ffprobe cannot read it.
-pub async fn read_clip(bench: &Bench<'_>, path: &Path) -> Result<Packets, MediaError> {
-    read_after(bench, path, &["-probesize", "32"]).await
+pub async fn read_clip(
+    bench: &Bench<'_>,
+    format: Format,
+    path: &Path,
+) -> Result<Packets, MediaError> {
+    match format {
+        Format::Mp4 => read_after(bench, path, &["-probesize", "32"]).await,
+        Format::Webm | Format::Gif | Format::Webp | Format::Mp3 | Format::M4a | Format::Jpg => {
+            read(bench, path).await
+        }
+    }
 }
 
 async fn read_after(

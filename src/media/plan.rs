@@ -9,10 +9,12 @@ use std::ops::Range;
 use super::MediaError;
 use super::window::Window;
 use crate::clip::Method;
-use crate::recipe::{Mode, Recipe};
+use crate::recipe::{Mode, Recipe, Shape};
 use crate::seconds::Seconds;
 pub use pieces::{clean_boundaries, keyframe_before};
-use pieces::{copied_piece, encoded_piece, plays_everywhere, splice_pieces};
+use pieces::{
+    beginning, copied_piece, encoded_piece, plays_everywhere, splice_pieces, takes_sound_over,
+};
 
 /// What is cut, how and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,11 +120,15 @@ const WORTH: f64 = 0.7;
 /// Plans a clip. `windows` has one window per segment of the recipe, in its order; pictures taller than `max_height` are scaled.
 ///
 /// # Errors
-/// `clip_empty` when a segment has no frame.
+/// `clip_empty` when a segment has no frame, `source_no_sound` when sound alone is wanted and there is none.
 pub fn plan(windows: &[Window], recipe: &Recipe, max_height: u32) -> Result<Plan, MediaError> {
     match recipe.mode {
+        Mode::Exact if takes_sound_over(windows, recipe) => {
+            let pieces = encoded_pieces(windows, recipe)?;
+            assemble(windows, recipe, Method::Copy, "sound", pieces)
+        }
         Mode::Exact => match splice_pieces(windows, recipe, max_height)? {
-            Ok(pieces) => Ok(assemble(windows, recipe, Method::Splice, "exact", pieces)),
+            Ok(pieces) => assemble(windows, recipe, Method::Splice, "exact", pieces),
             Err(reason) => encoded(windows, recipe, reason),
         },
         Mode::Fast
@@ -131,7 +137,7 @@ pub fn plan(windows: &[Window], recipe: &Recipe, max_height: u32) -> Result<Plan
                 .all(|window| plays_everywhere(window, recipe)) =>
         {
             let pieces = windows.iter().map(copied_piece).collect::<Result<_, _>>()?;
-            Ok(assemble(windows, recipe, Method::Copy, "fast", pieces))
+            assemble(windows, recipe, Method::Copy, "fast", pieces)
         }
         Mode::Fast => encoded(windows, recipe, "codec"),
     }
@@ -140,17 +146,23 @@ pub fn plan(windows: &[Window], recipe: &Recipe, max_height: u32) -> Result<Plan
 /// Plans a clip by encoding, which is always possible.
 ///
 /// # Errors
-/// `clip_empty` when a segment has no frame.
+/// As [`plan`].
 pub fn encoded(
     windows: &[Window],
     recipe: &Recipe,
     reason: &'static str,
 ) -> Result<Plan, MediaError> {
-    let pieces = windows
-        .iter()
-        .map(encoded_piece)
-        .collect::<Result<_, _>>()?;
-    Ok(assemble(windows, recipe, Method::Encode, reason, pieces))
+    let pieces = encoded_pieces(windows, recipe)?;
+    assemble(windows, recipe, Method::Encode, reason, pieces)
+}
+
+/// What is made anew of each window; of the first alone where one picture is wanted.
+fn encoded_pieces(windows: &[Window], recipe: &Recipe) -> Result<Vec<Piece>, MediaError> {
+    let pieces = windows.iter().map(encoded_piece);
+    match recipe.format.shape() {
+        Shape::Film | Shape::Animation | Shape::Sound => pieces.collect(),
+        Shape::Still => pieces.take(1).map(|piece| piece.map(beginning)).collect(),
+    }
 }
 
 fn assemble(
@@ -159,7 +171,7 @@ fn assemble(
     method: Method,
     reason: &'static str,
     pieces: Vec<Piece>,
-) -> Plan {
+) -> Result<Plan, MediaError> {
     let pairs = || windows.iter().zip(&pieces);
     let sound = recipe.wants_sound() && pairs().any(|(window, piece)| sounds(window, piece));
     let start = pairs()
@@ -168,12 +180,16 @@ fn assemble(
     let end = pairs()
         .next_back()
         .map(|(window, piece)| window.time(piece.until));
+    let shape = recipe.format.shape();
+    if shape == Shape::Sound && !sound {
+        return Err(MediaError::NoSound);
+    }
     // A frame's length of slack: the last frame rarely ends where the wanted end is.
-    let truncated = pairs().any(|(window, piece)| {
+    let truncated = shape != Shape::Still && pairs().any(|(window, piece)| {
         let frame = piece.length() / piece.frames.len().max(1) as i64;
         window.time(piece.until + frame) + TOLERANCE < window.segment.end
     });
-    Plan {
+    Ok(Plan {
         method,
         reason,
         start: start.unwrap_or_default(),
@@ -181,7 +197,7 @@ fn assemble(
         truncated,
         sound,
         pieces,
-    }
+    })
 }
 
 /// Whether any sound that can be heard belongs to the piece.

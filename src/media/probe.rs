@@ -1,11 +1,13 @@
 //! What a source is made of: ffprobe's JSON read into a typed [`Probe`]. It never opens a source itself.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use serde::Deserialize;
 
 use super::sidecar::{self, arguments};
 use super::{Bench, Input, MediaError, Phase};
+use crate::recipe::Format;
 use crate::seconds::Seconds;
 
 /// A source as far as the engine cares.
@@ -190,6 +192,22 @@ pub fn input_arguments(input: &Input, max_pixels: u64) -> Vec<OsString> {
             ]));
         }
     }
+    list
+}
+
+/// The options that a reading of a finished clip carries, and the clip itself after `-i`. What it is we know, since we made it; none of
+/// this is for what strangers made. Animated WebP is not among it: ffmpeg writes it and cannot read it.
+pub fn own_arguments(format: Format, path: &Path) -> Vec<OsString> {
+    let demuxer = match format {
+        Format::Mp4 | Format::M4a => "mov",
+        Format::Webm => "matroska",
+        Format::Gif => "gif",
+        Format::Webp => "webp_pipe",
+        Format::Mp3 => "mp3",
+        Format::Jpg => "jpeg_pipe",
+    };
+    let mut list = arguments([&"-f", &demuxer, &"-protocol_whitelist", &"file", &"-i"]);
+    list.push(sidecar::file(path));
     list
 }
 

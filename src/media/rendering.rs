@@ -47,7 +47,7 @@ const SMOOTH: i64 = 30_000;
 const SLACK: Seconds = Seconds::from_micros(2_000);
 
 impl<'a> Rendering<'a> {
-    /// Of a plan that encodes; pictures higher than `max_height` are scaled.
+    /// Of a plan that encodes; pictures higher than `max_height` are scaled, as are those of formats that are usually smaller.
     ///
     /// # Errors
     /// `clip_empty` without a window; `crop_outside` or `crop_too_small` when the crop does not fit the pictures.
@@ -58,14 +58,17 @@ impl<'a> Rendering<'a> {
         max_height: u32,
     ) -> Result<Rendering<'a>, MediaError> {
         let window = windows.first().ok_or(MediaError::NoFrames)?;
+        let most = recipe.format.ceiling(max_height);
+        let look = recipe.look.suited(recipe.format);
         Ok(Rendering {
-            windows,
+            // Of a still, only the first is shown.
+            windows: windows.get(..plan.pieces.len()).unwrap_or(windows),
             plan,
             format: recipe.format,
-            look: recipe.look.clone(),
             fit: recipe.fit,
-            frame: Frame::of(window.probe.shown_size(), &recipe.look, max_height)?,
-            timing: Timing::of(plan, window.video.time_base, &recipe.look),
+            frame: Frame::of(window.probe.shown_size(), &look, most)?,
+            timing: Timing::of(plan, window.video.time_base, &look),
+            look,
         })
     }
 

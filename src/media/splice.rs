@@ -23,7 +23,7 @@ use super::sidecar::{self, arguments, file};
 use super::window::{Samples, Window};
 use super::{Bench, Input, MediaError, Phase};
 use bitstream::{configuration, joinable};
-use join::{Film, Part, Placed, Sound};
+use join::{Extent, Film, Part, Placed, Sound};
 use movie::{Movie, Sample};
 use stretch::encode_stretch;
 
@@ -292,6 +292,22 @@ pub fn taken_over(window: &Window, plan: &Plan, target: &Path) -> Result<(), Med
             .filter(|_| plan.sound),
     };
     join::write(&film, target).map_err(unjoined)
+}
+
+/// Writes the sound of a plan's only piece as it is, packet by packet.
+///
+/// # Errors
+/// `Splice` when the window does not hold what the plan says.
+pub fn sound_taken_over(window: &Window, plan: &Plan, target: &Path) -> Result<(), MediaError> {
+    let piece = plan.pieces.first().ok_or(MediaError::NoFrames)?;
+    let window = window.with_sound_samples()?;
+    let sound = window.sound(piece.first(), piece.until);
+    let sound = sound.ok_or_else(|| broken("the sound cannot be taken over"))?;
+    let extent = Extent {
+        timescale: window.video.time_base.den,
+        length: piece.length() * i64::from(window.video.time_base.num),
+    };
+    join::write_sound(&sound, extent, target).map_err(unjoined)
 }
 
 /// The encoder's frames are the wanted ones, in number and in time: nobody else will notice later which is which.

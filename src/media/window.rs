@@ -76,6 +76,16 @@ impl Window {
             .is_some_and(|track| track.codec == "aac")
     }
 
+    /// Whether its sound is AAC that lies in an MP4, sample by sample.
+    pub fn has_sound_samples(&self) -> bool {
+        let known = self.samples.as_ref().map(|samples| samples.audio.is_some());
+        self.is_aac()
+            && known.unwrap_or_else(|| {
+                // Of windows that cannot be spliced nobody has looked at the samples yet.
+                !self.in_place && self.path.extension().is_some_and(|name| name == "mp4")
+            })
+    }
+
     /// Average rate of the pictures.
     pub fn bits_a_second(&self) -> u64 {
         let bits: u64 = self

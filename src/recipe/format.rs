@@ -85,6 +85,47 @@ impl Format {
         }
     }
 
+    /// The height of its pictures unless another is asked for.
+    pub const fn usual_height(self) -> Option<u32> {
+        match self.shape() {
+            // Without prediction between pictures, every line costs.
+            Shape::Animation => Some(480),
+            Shape::Film | Shape::Sound | Shape::Still => None,
+        }
+    }
+
+    /// The most pictures a second unless others are asked for.
+    pub const fn usual_fps(self) -> Option<u32> {
+        match self {
+            Format::Gif => Some(15),
+            Format::Webp => Some(30),
+            Format::Mp4 | Format::Webm | Format::Mp3 | Format::M4a | Format::Jpg => None,
+        }
+    }
+
+    /// The most pictures a second that it can have, whatever is asked for.
+    pub const fn most_fps(self) -> Option<u32> {
+        match self {
+            // Pictures that last less than two hundredths of a second are shown for ten by browsers.
+            Format::Gif => Some(50),
+            Format::Mp4
+            | Format::Webm
+            | Format::Webp
+            | Format::Mp3
+            | Format::M4a
+            | Format::Jpg => None,
+        }
+    }
+
+    /// What the highest picture may be where films have at most `max_height` lines.
+    pub const fn ceiling(self, max_height: u32) -> u32 {
+        match self.shape() {
+            Shape::Film | Shape::Animation | Shape::Sound => max_height,
+            // One picture costs little, and is wanted as it is.
+            Shape::Still => u32::MAX,
+        }
+    }
+
     /// Whether sound can be in it.
     pub const fn has_sound(self) -> bool {
         match self.shape() {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::crop::Crop;
+use super::format::Format;
 use super::lettering::{Caption, Watermark};
 use crate::seconds::Seconds;
 
@@ -164,6 +165,20 @@ impl Look {
             || self.boomerang
     }
 
+    /// The same with the height and the pictures a second that a format has when nothing else was asked for.
+    #[must_use]
+    pub fn suited(&self, format: Format) -> Look {
+        let fps = self.fps.or(format.usual_fps());
+        Look {
+            height: self.height.or(format.usual_height()),
+            fps: match (fps, format.most_fps()) {
+                (Some(fps), Some(most)) => Some(fps.min(most)),
+                (fps, _) => fps,
+            },
+            ..self.clone()
+        }
+    }
+
     /// How long a stretch of this length plays.
     pub fn length(&self, of: Seconds) -> Seconds {
         let micros = i128::from(of.micros()) * 1000;
@@ -190,6 +205,26 @@ mod tests {
         assert!("-41".parse::<Loudness>().is_err() && "0".parse::<Loudness>().is_err());
         assert_eq!("0".parse(), Ok(Volume(0)));
         assert!("4.1".parse::<Volume>().is_err());
+    }
+
+    #[test]
+    fn animations_are_small_unless_asked_for_otherwise() {
+        let check = |look: &str, format: Format, height: Option<u32>, fps: Option<u32>| {
+            let look: Look = serde_json::from_str(look).unwrap();
+            let suited = look.suited(format);
+            assert_eq!((suited.height, suited.fps), (height, fps), "{format:?}");
+        };
+        check("{}", Format::Gif, Some(480), Some(15));
+        check("{}", Format::Webp, Some(480), Some(30));
+        check("{}", Format::Mp4, None, None);
+        check(
+            r#"{"height":720,"fps":30}"#,
+            Format::Gif,
+            Some(720),
+            Some(30),
+        );
+        check(r#"{"fps":120}"#, Format::Gif, Some(480), Some(50));
+        check(r#"{"fps":60}"#, Format::Webp, Some(480), Some(60));
     }
 
     #[test]

@@ -42,6 +42,29 @@ impl<'a> Feed<'a> {
         })
     }
 
+    /// One more input with its options; its number, by which further filters call it.
+    pub fn beside(&mut self, input: Vec<OsString>) -> usize {
+        let number = self.inputs.iter().filter(|word| *word == "-i").count();
+        self.inputs.extend(input);
+        number
+    }
+
+    /// Lets only the keyframes of the windows be decoded.
+    pub fn skimmed(&mut self) {
+        let inputs = std::mem::take(&mut self.inputs);
+        let places = inputs.split_inclusive(|word| word == "-threads");
+        for words in places {
+            let (word, rest) = match words.split_last() {
+                Some((word, rest)) if word == "-threads" => (Some(word), rest),
+                _ => (None, words),
+            };
+            self.inputs.extend_from_slice(rest);
+            if let Some(word) = word {
+                self.inputs.extend(arguments([&"-skip_frame", &"nokey", word]));
+            }
+        }
+    }
+
     /// The arguments up to the encoders: pictures in this pixel format, and sound where there is some.
     pub fn film(&self, pixels: &str) -> Vec<OsString> {
         let mut whole = graph::graph(self.rendering, self.lettering, pixels);

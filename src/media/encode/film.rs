@@ -58,7 +58,7 @@ pub async fn mp4(
 }
 
 /// What is told about colours once they were mapped.
-fn colours(rendering: &Rendering<'_>) -> Vec<OsString> {
+pub fn colours(rendering: &Rendering<'_>) -> Vec<OsString> {
     let video = rendering.windows.first().map(|window| &window.probe.video);
     match video.map(|video| video.light) {
         Some(Light::High) => arguments([

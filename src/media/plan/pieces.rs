@@ -44,6 +44,32 @@ pub(super) fn encoded_piece(window: &Window) -> Result<Piece, MediaError> {
     })
 }
 
+/// A packet is not always a picture: among so many there is one.
+const LOOKED_AT: usize = 4;
+
+/// The same as far as it takes to find its first picture.
+pub(super) fn beginning(piece: Piece) -> Piece {
+    let mut frames = piece.frames;
+    let until = frames.get(LOOKED_AT).copied().unwrap_or(piece.until);
+    frames.truncate(LOOKED_AT);
+    Piece {
+        head: frames.len(),
+        until,
+        frames,
+        ..piece
+    }
+}
+
+/// Whether the sound alone is wanted, and can be taken over packet by packet.
+pub(super) fn takes_sound_over(windows: &[Window], recipe: &Recipe) -> bool {
+    let [window] = windows else { return false };
+    recipe.format == Format::M4a
+        && recipe.fit.is_none()
+        && recipe.wants_sound()
+        && !recipe.look.touches_sound()
+        && window.has_sound_samples()
+}
+
 /// Whether a fast cut may copy: H.264 and AAC or MP3, which every player knows.
 pub(super) fn plays_everywhere(window: &Window, recipe: &Recipe) -> bool {
     let sound = window.audio.as_ref().filter(|_| recipe.wants_sound());

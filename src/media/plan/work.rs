@@ -19,11 +19,19 @@ impl Plan {
             sound: 0,
             frames: 0,
         };
+        let look = recipe.look.suited(recipe.format);
+        let max_height = recipe.format.ceiling(max_height);
         for (window, piece) in windows.iter().zip(&self.pieces) {
+            if self.sound {
+                work.sound += self.sound_bytes(window, piece);
+            }
+            if !recipe.format.has_pictures() {
+                continue;
+            }
             let video = &window.probe.video;
             let pixels = f64::from(video.width) * f64::from(video.height) / 1e6;
             let size = window.probe.shown_size();
-            let shrunk = match Frame::of(size, &recipe.look, max_height) {
+            let shrunk = match Frame::of(size, &look, max_height) {
                 Ok(frame) => (frame.pixels() as f64 / 1e6 / pixels).min(1.0),
                 // The cut will say what is wrong.
                 Err(_) => 1.0,
@@ -47,9 +55,6 @@ impl Plan {
             let copied = copied.unwrap_or_default().iter();
             work.copied += copied.map(|packet| packet.size).sum::<u64>();
             work.frames += piece.frames.len() as u64;
-            if self.sound {
-                work.sound += self.sound_bytes(window, piece);
-            }
         }
         work
     }

@@ -8,6 +8,7 @@ use crate::media::packets;
 use crate::media::probe::{self, Light, Probe};
 use crate::media::sidecar::{self, arguments, file};
 use crate::media::{Bench, Input, MediaError, Phase};
+use crate::recipe::Format;
 use crate::seconds::Seconds;
 
 /// How the pictures of the copy are made.
@@ -101,7 +102,7 @@ pub async fn preview(
     .await
     .map_err(|error| MediaError::from_sidecar(error, Phase::Cutting))?;
     // ffmpeg ends well with nothing in its hands.
-    let table = packets::read_clip(bench, &target).await?;
+    let table = packets::read_clip(bench, Format::Mp4, &target).await?;
     match table.video {
         Some(track) if !track.packets.is_empty() => Ok(target),
         _ => Err(MediaError::Damaged(None)),

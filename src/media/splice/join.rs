@@ -55,6 +55,23 @@ pub struct Film<'a> {
     pub sound: Option<Sound<'a>>,
 }
 
+/// How long a film is, in its own ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Ticks per second.
+    pub timescale: u32,
+    pub length: i64,
+}
+
+impl Film<'_> {
+    pub(super) fn extent(&self) -> Extent {
+        Extent {
+            timescale: self.timescale,
+            length: self.length,
+        }
+    }
+}
+
 /// One `avcC` that serves the source's stream and the encoder's: both sets, the higher level, and the larger profile where they differ.
 ///
 /// # Errors
@@ -113,11 +130,11 @@ pub fn write(film: &Film<'_>, target: &Path) -> io::Result<()> {
             .iter()
             .map(|(sample, _)| sample.size)
             .collect();
-        traks.push(sound_trak(sound, film, &sizes)?);
+        traks.push(sound_trak(sound, film.extent(), 2, &sizes)?);
         chunks.extend(chunks_of(&traks[1], &sizes, 1));
     }
     chunks.sort_by(|a, b| a.seconds.total_cmp(&b.seconds).then(a.track.cmp(&b.track)));
-    let head = head(film, traks, &chunks)?;
+    let head = head(film.extent(), FILM, traks, &chunks)?;
 
     let mut out = BufWriter::with_capacity(256 * 1024, File::create(target)?);
     out.write_all(&head)?;
@@ -149,6 +166,31 @@ pub fn write(film: &Film<'_>, target: &Path) -> io::Result<()> {
     }
     out.flush()
 }
+
+/// Writes sound alone, heard from the beginning of the film to its end.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_sound(sound: &Sound<'_>, extent: Extent, target: &Path) -> io::Result<()> {
+    let samples = sound.samples.iter();
+    let sizes: Vec<u32> = samples.map(|(sample, _)| sample.size).collect();
+    let traks = vec![sound_trak(sound, extent, 1, &sizes)?];
+    let chunks = chunks_of(&traks[0], &sizes, 0);
+    let head = head(extent, SOUND, traks, &chunks)?;
+    let mut out = BufWriter::with_capacity(256 * 1024, File::create(target)?);
+    out.write_all(&head)?;
+    let mut buffer = Vec::new();
+    for (sample, _) in &sound.samples {
+        sound.movie.read(sample, &mut buffer)?;
+        out.write_all(&buffer)?;
+    }
+    out.flush()
+}
+
+/// What a file says it is: its own brand first, then all that it may be read as.
+type Brands = [&'static [u8; 4]; 4];
+const FILM: Brands = [b"isom", b"iso2", b"avc1", b"mp41"];
+const SOUND: Brands = [b"M4A ", b"isom", b"iso2", b"mp42"];
 
 /// The units of a sample that stay: parameter sets that are in the `avcC` are said there, filler is nothing.
 fn clean<'a>(sample: &'a [u8], length_size: u8, configuration: &Avcc) -> io::Result<Vec<&'a [u8]>> {
@@ -215,7 +257,12 @@ fn chunks_of(trak: &Trak, sizes: &[u32], track: usize) -> Vec<Chunk> {
 }
 
 /// `ftyp`, `moov` and the head of `mdat`. The size of `moov` does not depend on the offsets in it, so it is made twice.
-fn head(film: &Film<'_>, mut traks: Vec<Trak>, chunks: &[Chunk]) -> io::Result<Vec<u8>> {
+fn head(
+    extent: Extent,
+    brands: Brands,
+    mut traks: Vec<Trak>,
+    chunks: &[Chunk],
+) -> io::Result<Vec<u8>> {
     let body: u64 = chunks.iter().map(|chunk| chunk.bytes).sum();
     let mut start = 0_u64;
     loop {
@@ -252,19 +299,14 @@ fn head(film: &Film<'_>, mut traks: Vec<Trak>, chunks: &[Chunk]) -> io::Result<V
         }
         let brand = |name| FourCC::new(name);
         let ftyp = Ftyp {
-            major_brand: brand(b"isom"),
+            major_brand: brand(brands[0]),
             minor_version: 512,
-            compatible_brands: vec![
-                brand(b"isom"),
-                brand(b"iso2"),
-                brand(b"avc1"),
-                brand(b"mp41"),
-            ],
+            compatible_brands: brands.map(brand).to_vec(),
         };
         let moov = Moov {
             mvhd: Mvhd {
-                timescale: film.movie_timescale(),
-                duration: film.movie_ticks(film.length),
+                timescale: extent.movie_timescale(),
+                duration: extent.movie_ticks(extent.length),
                 rate: FixedPoint::new(1, 0),
                 volume: FixedPoint::new(1, 0),
                 next_track_id: traks.len() as u32 + 1,

@@ -7,7 +7,7 @@ use mp4_atom::{
     Stts, SttsEntry, Tkhd, Trak, Url,
 };
 
-use super::join::{Film, Sound};
+use super::join::{Extent, Film, Sound};
 use super::movie::invalid;
 
 /// The picture track. Decoding times are the sorted presentation times, so they rise strictly; composition offsets make up the
@@ -45,7 +45,7 @@ pub fn picture_trak(film: &Film<'_>, sizes: &[u32]) -> io::Result<Trak> {
         .flat_map(|part| part.samples.iter().map(|placed| placed.sample.sync));
 
     let mut trak = bare(film.template, 1, film.timescale, film.length as u64);
-    trak.tkhd.duration = film.movie_ticks(film.length);
+    trak.tkhd.duration = film.extent().movie_ticks(film.length);
     trak.edts = Some(edit(trak.tkhd.duration, shift as u64, 0));
     let stbl = &mut trak.mdia.minf.stbl;
     let entry = match film.template.mdia.minf.stbl.stsd.codecs.as_slice() {
@@ -89,7 +89,12 @@ pub fn picture_trak(film: &Film<'_>, sizes: &[u32]) -> io::Result<Trak> {
 }
 
 /// The sound track: each sample lasts until the next begins, and the edit ends with the picture.
-pub fn sound_trak(sound: &Sound<'_>, film: &Film<'_>, sizes: &[u32]) -> io::Result<Trak> {
+pub fn sound_trak(
+    sound: &Sound<'_>,
+    extent: Extent,
+    number: u32,
+    sizes: &[u32],
+) -> io::Result<Trak> {
     let scale = sound.template.mdia.mdhd.timescale;
     let (first, last) = match sound.samples.as_slice() {
         [first, .., last] => (first.1, last),
@@ -103,13 +108,13 @@ pub fn sound_trak(sound: &Sound<'_>, film: &Film<'_>, sizes: &[u32]) -> io::Resu
     });
     let durations: Vec<u32> = durations.collect::<io::Result<_>>()?;
     let length: u64 = durations.iter().map(|ticks| u64::from(*ticks)).sum();
-    let mut trak = bare(sound.template, 2, scale, length);
-    let movie = film.movie_timescale();
+    let mut trak = bare(sound.template, number, scale, length);
+    let movie = extent.movie_timescale();
     let in_movie = |ticks: u64| scaled(ticks, scale, movie);
     let wait = in_movie(u64::try_from(first).unwrap_or(0));
     let media_time = u64::try_from(-first).unwrap_or(0);
     let heard = in_movie(length.saturating_sub(media_time))
-        .min(film.movie_ticks(film.length).saturating_sub(wait));
+        .min(extent.movie_ticks(extent.length).saturating_sub(wait));
     trak.tkhd.duration = wait + heard;
     trak.edts = Some(edit(heard, media_time, wait));
     let stbl = &mut trak.mdia.minf.stbl;
@@ -163,10 +168,10 @@ fn scaled(ticks: u64, from: u32, to: u32) -> u64 {
     u64::try_from((u128::from(ticks) * u128::from(to) + from / 2) / from).unwrap_or(u64::MAX)
 }
 
-impl Film<'_> {
+impl Extent {
     /// Ticks per second of the movie header, in which edit lists count: a whole multiple of the picture's, fine enough to say when sound
     /// begins.
-    pub fn movie_timescale(&self) -> u32 {
+    pub fn movie_timescale(self) -> u32 {
         const FINE: u32 = 10_000;
         self.timescale
             .saturating_mul(FINE.div_ceil(self.timescale.max(1)))
@@ -174,7 +179,7 @@ impl Film<'_> {
     }
 
     /// Ticks of the picture in those of the movie header.
-    pub fn movie_ticks(&self, ticks: i64) -> u64 {
+    pub fn movie_ticks(self, ticks: i64) -> u64 {
         scaled(
             u64::try_from(ticks).unwrap_or(0),
             self.timescale,

@@ -1,13 +1,16 @@
 //! A window in place as a file of its own, and its sound sample by sample.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::Window;
+use super::{Reach, Samples, Window};
 use crate::media::packets::{self, Packet};
 use crate::media::probe::Video;
 use crate::media::splice::bitstream::configuration;
 use crate::media::splice::join::{self, Film, Part, Placed};
+use crate::media::splice::movie::Movie;
 use crate::media::{Bench, MediaError};
 use crate::seconds::Seconds;
 
@@ -90,6 +93,41 @@ fn write(window: &Window, target: &Path) -> Result<i64, MediaError> {
 }
 
 impl Window {
+    /// With the samples of its sound, where nobody has looked at them yet.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn with_sound_samples(&self) -> io::Result<Cow<'_, Window>> {
+        let Some(track) = self.audio.as_ref().filter(|_| self.samples.is_none()) else {
+            return Ok(Cow::Borrowed(self));
+        };
+        let movie = Movie::open(&self.path)?;
+        let whole = |track| Reach {
+            track,
+            first: 0,
+            moved: 0,
+        };
+        let (video, audio) = (movie.number(b"vide"), movie.number(b"soun"));
+        let same = |number: &usize| {
+            let samples = &movie.tracks[*number].samples;
+            samples.len() == track.packets.len()
+                && samples
+                    .iter()
+                    .zip(&track.packets)
+                    .all(|(sample, packet)| sample.pts == packet.pts)
+        };
+        let audio = audio.filter(same).map(whole);
+        let samples = video.map(whole).map(|video| Samples {
+            movie: Arc::new(movie),
+            video,
+            audio,
+        });
+        Ok(Cow::Owned(Window {
+            samples,
+            ..self.clone()
+        }))
+    }
+
     /// The sound from one moment of the picture to another, in video ticks, sample by sample and with one more at the front; `None`
     /// when there is none or it cannot be taken over so.
     pub fn sound(&self, from: i64, until: i64) -> Option<join::Sound<'_>> {
