@@ -12,6 +12,7 @@ use crate::clip::Method;
 use crate::config::Flags;
 use crate::cut::sentence;
 use crate::media::Made;
+use crate::recipe::lettering::{Caption, Watermark};
 use crate::recipe::{Format, Limits, Look, Mode, Recipe, RecipeError, Segment};
 use crate::seconds::Seconds;
 use crate::serve::{Signals, tools};
@@ -49,6 +50,18 @@ pub(super) struct Clip {
     /// Height in pixels; never scaled up
     #[arg(long, value_name = "N")]
     height: Option<u32>,
+    /// Text above, drawn into the picture
+    #[arg(long, value_name = "TEXT")]
+    caption_top: Option<Caption>,
+    /// Text below
+    #[arg(long, value_name = "TEXT")]
+    caption_bottom: Option<Caption>,
+    /// Captions in capital letters
+    #[arg(long)]
+    caption_upper: bool,
+    /// A small text in the lower right corner
+    #[arg(long, value_name = "TEXT")]
+    watermark: Option<Watermark>,
     /// Leave the sound out
     #[arg(long)]
     mute: bool,
@@ -149,6 +162,10 @@ fn recipe(clip: &Clip) -> Result<Recipe, Trouble> {
         look: Look {
             height: clip.height,
             mute: clip.mute,
+            caption_top: clip.caption_top.clone(),
+            caption_bottom: clip.caption_bottom.clone(),
+            caption_upper: clip.caption_upper,
+            watermark: clip.watermark.clone(),
             ..Look::default()
         },
         fit: None,
