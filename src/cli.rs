@@ -7,6 +7,7 @@ mod clip;
 mod doctor;
 mod fsck;
 mod launch;
+mod letter;
 mod outward;
 mod probe;
 mod reindex;
@@ -75,6 +76,8 @@ enum Command {
     Openapi,
     #[command(hide = true)]
     Launch(launch::Launch),
+    #[command(hide = true)]
+    Letter,
 }
 
 /// Where a command finds the service's settings and data.
@@ -143,6 +146,7 @@ pub fn run() -> ExitCode {
     };
     let result = match cli.command {
         Command::Launch(launch) => return launch::run(launch),
+        Command::Letter => return letter::run(),
         Command::Serve(serve) => serve::run(serve),
         Command::Clip(clip) => clip::run(clip),
         Command::Probe(probe) => probe::run(probe),
@@ -374,6 +378,7 @@ impl From<CutError> for Trouble {
                 | MediaError::NoSound
                 | MediaError::Fit { .. }
                 | MediaError::Letters(_)
+                | MediaError::CaptionTooLong(..)
                 | MediaError::Truncated { .. }
                 | MediaError::Damaged(_) => Exit::BadInput,
                 MediaError::Unreachable(_) | MediaError::Timeout => Exit::Source,
@@ -382,6 +387,7 @@ impl From<CutError> for Trouble {
                     Exit::ProgramMissing
                 }
                 MediaError::Engine(_)
+                | MediaError::Lettering(_)
                 | MediaError::Check(_)
                 | MediaError::Splice(_)
                 | MediaError::Deadline

@@ -73,9 +73,10 @@ const SEEDS: [(&str, &str); 3] = [
 ];
 
 /// Settings that are lists: separated by commas in the environment.
-const LISTS: [&str; 6] = [
+const LISTS: [&str; 7] = [
     "server.trusted_proxies",
     "engine.readable",
+    "engine.fonts",
     "egress.allow",
     "egress.deny",
     "egress.ports",
@@ -236,6 +237,15 @@ impl Settings {
                 "engine.readable",
                 &path.display(),
                 "give whole paths, like /opt/ffmpeg",
+            );
+        }
+        let fonts = &mut self.engine.fonts;
+        fonts.retain(|path| !path.as_os_str().is_empty());
+        if let Some(path) = fonts.iter().find(|path| !path.is_absolute()) {
+            return wrong(
+                "engine.fonts",
+                &path.display(),
+                "give whole paths, like /opt/fonts",
             );
         }
         if self.limits.max_clip_seconds == 0 || self.limits.max_clip_seconds > 86_400 {
@@ -529,6 +539,7 @@ mod tests {
                 "sources.js_runtime",
             ),
             ("[engine]\nreadable = [\"lib\"]", "engine.readable"),
+            ("[engine]\nfonts = [\"fonts\"]", "engine.fonts"),
             ("[monitor]\nhigh_percent = 0", "monitor.high_percent"),
             ("[monitor]\nlow_percent = 95", "monitor.low_percent"),
             (

@@ -143,6 +143,7 @@ impl Tools {
                 probe_deadline: Duration::from_secs(engine.probe_seconds),
                 fetch_deadline: Duration::from_secs(engine.fetch_seconds),
                 cut_deadline: Duration::from_secs(engine.cut_seconds),
+                fonts: engine.fonts.clone(),
             },
             gate,
             uploads: settings.uploads_dir(),

@@ -4,6 +4,7 @@
 pub mod check;
 pub mod copy;
 pub mod encode;
+pub mod lettering;
 pub mod packets;
 pub mod plan;
 pub mod poster;
@@ -45,6 +46,8 @@ pub struct Engine {
     pub probe_deadline: std::time::Duration,
     pub fetch_deadline: std::time::Duration,
     pub cut_deadline: std::time::Duration,
+    /// Folders with Noto faces beside the system's.
+    pub fonts: Vec<PathBuf>,
 }
 
 /// How far a job has come, as a share of the whole from 0 to 1.
@@ -113,6 +116,10 @@ pub enum MediaError {
     Fit { target: Bytes, least: Bytes },
     #[error("no font at hand has the letters {0}")]
     Letters(String),
+    #[error("a text does not fit into a picture of {0}x{1} in letters that can be read")]
+    CaptionTooLong(u32, u32),
+    #[error("the texts of the clip could not be drawn")]
+    Lettering(#[source] SidecarError),
     #[error("the source ends at {got} s although it says it is {said} s long")]
     Truncated { got: Seconds, said: Seconds },
     #[error("the video is damaged where it was to be cut")]
@@ -176,6 +183,8 @@ impl MediaError {
             MediaError::NoSound => "source_no_sound",
             MediaError::Fit { .. } => "fit_too_small",
             MediaError::Letters(_) => "caption_letters",
+            MediaError::CaptionTooLong(..) => "caption_too_long",
+            MediaError::Lettering(_) => "caption_failed",
             MediaError::Truncated { .. } => "source_truncated",
             MediaError::Damaged(_) => "source_damaged",
             MediaError::Check(_) => "cut_check",
@@ -204,6 +213,10 @@ impl MediaError {
             MediaError::Fit { .. } => "Choose a larger target or a shorter stretch.",
             MediaError::Letters(_) => {
                 "Write it in other letters, or ask the operator to install a Noto font that has them."
+            }
+            MediaError::CaptionTooLong(..) => "Shorten the text, or choose a larger picture.",
+            MediaError::Lettering(_) => {
+                "Try again or write it in other words; `meme-maker doctor` tells whether the engine works."
             }
             MediaError::Truncated { .. } => "The source is incomplete; use another copy of it.",
             MediaError::Damaged(_) => "Use another copy of the video, or another part of it.",
@@ -257,6 +270,8 @@ impl MediaError {
             | MediaError::NoSound
             | MediaError::Fit { .. }
             | MediaError::Letters(_)
+            | MediaError::CaptionTooLong(..)
+            | MediaError::Lettering(_)
             | MediaError::Truncated { .. }
             | MediaError::Deadline
             | MediaError::Stopped

@@ -12,7 +12,8 @@ use crate::clip::Method;
 use crate::config::Flags;
 use crate::cut::sentence;
 use crate::media::Made;
-use crate::recipe::{Limits, Look, Mode, Recipe, RecipeError, Segment};
+use crate::recipe::lettering::{Caption, Watermark};
+use crate::recipe::{Format, Limits, Look, Mode, Recipe, RecipeError, Segment};
 use crate::seconds::Seconds;
 use crate::serve::{Signals, tools};
 use crate::store::name::FileName;
@@ -44,11 +45,23 @@ pub(super) struct Clip {
     #[arg(long, default_value = "exact", value_parser = ["exact", "fast"])]
     mode: String,
     /// Kind of file
-    #[arg(long, default_value = "mp4", value_parser = ["mp4", "webm", "gif", "webp", "mp3", "m4a", "jpg"])]
+    #[arg(long, default_value = "mp4", value_parser = ["mp4"])]
     format: String,
     /// Height in pixels; never scaled up
     #[arg(long, value_name = "N")]
     height: Option<u32>,
+    /// Text above, drawn into the picture
+    #[arg(long, value_name = "TEXT")]
+    caption_top: Option<Caption>,
+    /// Text below
+    #[arg(long, value_name = "TEXT")]
+    caption_bottom: Option<Caption>,
+    /// Captions in capital letters
+    #[arg(long)]
+    caption_upper: bool,
+    /// A small text in the lower right corner
+    #[arg(long, value_name = "TEXT")]
+    watermark: Option<Watermark>,
     /// Leave the sound out
     #[arg(long)]
     mute: bool,
@@ -144,11 +157,15 @@ fn recipe(clip: &Clip) -> Result<Recipe, Trouble> {
         } else {
             Mode::Exact
         },
-        format: clip.format.parse().unwrap_or_default(),
+        format: Format::Mp4,
         title: None,
         look: Look {
             height: clip.height,
             mute: clip.mute,
+            caption_top: clip.caption_top.clone(),
+            caption_bottom: clip.caption_bottom.clone(),
+            caption_upper: clip.caption_upper,
+            watermark: clip.watermark.clone(),
             ..Look::default()
         },
         fit: None,
@@ -186,7 +203,7 @@ fn target(clip: &Clip, recipe: &Recipe) -> Result<PathBuf, Trouble> {
         }
         None => {
             let title = format!("{} clip", recipe.title_or_default());
-            let path = PathBuf::from(FileName::from_title(&title, recipe.format.as_str()).as_str());
+            let path = PathBuf::from(FileName::from_title(&title, "mp4").as_str());
             if path.exists() {
                 Err(exists(&path, "Choose a name with -o."))
             } else {
@@ -231,7 +248,6 @@ fn summary(target: &Path, made: &Made) -> String {
     let how = match made.method {
         Method::Splice => format!("exact, {} of them untouched", made.frames_copied),
         Method::Encode => "exact".to_owned(),
-        Method::Copy if made.checked.frames == 0 => "exact, its sound untouched".to_owned(),
         Method::Copy => format!("fast, really starts at {} s", made.start),
     };
     let checked = &made.checked;

@@ -202,6 +202,7 @@ pub const CODES: &[(&str, u16)] = &[
     ("source_no_sound", 0),
     ("fit_too_small", 0),
     ("caption_letters", 0),
+    ("caption_failed", 0),
     ("cut_failed", 0),
     ("cut_check", 0),
     ("cut_timeout", 0),

@@ -1,4 +1,4 @@
-//! The only place that starts ffmpeg, ffprobe and yt-dlp. Every child is our own binary re-executed as a launcher that limits itself and
+//! The only place that starts ffmpeg, ffprobe, yt-dlp and our own binary to draw texts. Every child is our own binary re-executed as a launcher that limits itself and
 //! then becomes the program; it has a process group, a deadline and nothing on standard input. Arguments are arrays, never a shell.
 
 mod confinement;
@@ -147,6 +147,8 @@ const GRACE: Duration = Duration::from_millis(400);
 /// Address space of yt-dlp, which holds whole pages in memory: it takes 80 MB for small ones, and a runtime for JavaScript may need
 /// 700 MB more.
 const READER_MEMORY: u64 = 1_000_000_000;
+/// Address space for drawing texts: two pictures and a few faces.
+const LETTER_MEMORY: u64 = 500_000_000;
 /// What the launcher says through its exit code when the program cannot be executed.
 pub const CANNOT_EXECUTE: i32 = 127;
 
@@ -277,6 +279,25 @@ fn errors_of(stderr: &str) -> String {
         .filter(|line| !line.starts_with("WARNING:"))
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// Runs our own binary to draw the texts that lie in the job's folder, and returns what it printed. Text and faces are strangers':
+/// whatever they do to a library, they do it to a child.
+///
+/// # Errors
+/// As [`ffmpeg`].
+pub async fn letter(job: Job<'_>) -> Result<Vec<u8>, SidecarError> {
+    let programs = Programs {
+        memory: job.programs.memory.min(LETTER_MEMORY),
+        ..job.programs.clone()
+    };
+    let bounded = Job {
+        programs: &programs,
+        ..job
+    };
+    let mut command = launch(&bounded, &job.programs.launcher);
+    command.arg("letter");
+    printed(job, "letter", command).await
 }
 
 /// What the launcher says holds a child on such terms, instead of starting one.

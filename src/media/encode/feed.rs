@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 
 use super::{graph, sound};
+use crate::media::lettering;
 use crate::media::probe::{self};
 use crate::media::rendering::Rendering;
-use crate::media::sidecar::arguments;
+use crate::media::sidecar::{self, arguments};
 use crate::media::{Bench, Input, MediaError};
 
 /// Inputs and graph of a rendering.
@@ -35,10 +36,25 @@ impl<'a> Feed<'a> {
                 engine.max_pixels,
             ));
         }
+        let picture = lettering::picture(bench, rendering).await?;
+        let lettering = picture.as_ref().map(|_| rendering.windows.len());
+        if let Some(picture) = picture {
+            // It is ours, so that the limits for strangers' files do not hold for it; they know no pictures.
+            inputs.extend(arguments([
+                &"-f",
+                &"png_pipe",
+                &"-c:v",
+                &"png",
+                &"-protocol_whitelist",
+                &"file",
+                &"-i",
+                &sidecar::file(&picture),
+            ]));
+        }
         Ok(Feed {
             rendering,
             inputs,
-            lettering: None,
+            lettering,
         })
     }
 

@@ -57,7 +57,7 @@ pub fn graph(rendering: &Rendering<'_>, lettering: Option<usize>, pixels: &str) 
         // In the picture's own ticks, or the times would be rounded to those of both.
         let base = rendering.timing.base;
         graph.push_str(&format!(
-            "null[film];[{number}:v:0]settb={}/{}[letters];[film][letters]overlay=0:0:format=auto,",
+            "null[film];[{number}:v:0]setpts=0,settb={}/{}[letters];[film][letters]overlay=0:0:format=auto,",
             base.num, base.den
         ));
     }
