@@ -129,6 +129,7 @@ pub const CODES: &[(&str, u16)] = &[
     ("backward_too_long", 400),
     ("animation_too_long", 400),
     ("jpg_segments", 400),
+    ("preset_unknown", 400),
     ("cursor_invalid", 400),
     ("state_unknown", 400),
     ("limit_invalid", 400),
