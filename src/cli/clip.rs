@@ -20,8 +20,10 @@ use crate::store::name::FileName;
 
 /// Flags of `clip`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 bad input, 4 source unreachable or refused, 5 no space,\n\
-                        6 a needed program is missing.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 bad input, 4 source unreachable or refused, 5 no space,\n\
+                        6 a needed program is missing."
+)]
 pub(super) struct Clip {
     /// A video file or an http(s) link to one
     source: String,
@@ -287,7 +289,11 @@ fn recipe(clip: &Clip, presets: &Presets) -> Result<Recipe, Trouble> {
             sentence: sentence(&rule.to_string()),
             hint: format!(
                 "There are {}.",
-                presets.all().map(|(name, _)| name).collect::<Vec<_>>().join(", ")
+                presets
+                    .all()
+                    .map(|(name, _)| name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ),
         },
         rule => Trouble {

@@ -21,6 +21,7 @@ use crate::index::listing::Filter;
 use crate::library::{self, LibraryError, Right, View, Wish};
 use crate::recipe::{Limits, Recipe};
 use crate::seconds::Seconds;
+use crate::sources::estimate;
 
 /// A page of clips.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -132,6 +133,9 @@ pub async fn submit(
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, Failed> {
     let wish = wish(&app, &request, body).answering(&request)?;
+    estimate::possible(&app, &wish.recipe)
+        .await
+        .answering(&request)?;
     let standing = library::count(&app, &wish).await.answering(&request)?;
     let mut news = app.bus.listen();
     let view = library::submit(&app, wish).await.answering(&request)?;

@@ -11,6 +11,7 @@ use crate::access::AccessError;
 use crate::app::rates::{Standing, TooOften};
 use crate::clip::change::ChangeError;
 use crate::cut::{CutError, sentence};
+use crate::estimate::EstimateError;
 use crate::library::LibraryError;
 use crate::recipe::{RecipeError, Rule};
 use crate::room::NoRoom;
@@ -196,10 +197,10 @@ pub const CODES: &[(&str, u16)] = &[
     ("page_off", 422),
     ("page_failed", 502),
     ("source_redirects", 502),
-    ("time_range", 0),
+    ("time_range", 400),
     ("clip_empty", 0),
-    ("crop_outside", 0),
-    ("crop_too_small", 0),
+    ("crop_outside", 400),
+    ("crop_too_small", 400),
     ("source_no_sound", 0),
     ("fit_too_small", 0),
     ("caption_letters", 0),
@@ -351,6 +352,13 @@ impl From<Rule> for Problem {
             rule,
             field: String::new(),
         })
+    }
+}
+
+impl From<EstimateError> for Problem {
+    fn from(error: EstimateError) -> Problem {
+        let (detail, field) = (sentence(&error.to_string()), error.field());
+        Problem::new(StatusCode::BAD_REQUEST, error.code(), detail, error.hint()).at(field)
     }
 }
 

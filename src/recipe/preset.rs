@@ -181,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_name_that_is_given_replaces_the_shipped_preset() {
-        let changed = presets(json!({"discord": {}, "story": {"crop": "1:1"}, "own-1": {"fps": 5}}));
+        let changed =
+            presets(json!({"discord": {}, "story": {"crop": "1:1"}, "own-1": {"fps": 5}}));
         let names: Vec<&str> = changed.all().map(|(name, _)| name).collect();
         assert_eq!(names, ["audio", "gif-small", "own-1", "story"]);
         assert_eq!(json!(changed.0["story"]), json!({"crop": "1:1"}));
@@ -195,7 +196,9 @@ mod tests {
             let Value::Object(mut fields) = given else {
                 panic!("no object");
             };
-            Presets::default().lay_under(&mut fields).map(|()| json!(fields))
+            Presets::default()
+                .lay_under(&mut fields)
+                .map(|()| json!(fields))
         };
         assert_eq!(
             laid(json!({"preset": "gif-small", "fps": 5, "height": null})),
@@ -203,9 +206,15 @@ mod tests {
         );
         assert_eq!(laid(json!({"preset": null})), Ok(json!({})));
         let error = laid(json!({"preset": "discrod"})).unwrap_err();
-        assert_eq!((error.rule.code(), error.field.as_str()), ("preset_unknown", "preset"));
+        assert_eq!(
+            (error.rule.code(), error.field.as_str()),
+            ("preset_unknown", "preset")
+        );
         assert!(error.rule.hint().contains("`discord`"));
-        assert_eq!(laid(json!({"preset": 7})).unwrap_err().rule.code(), "field_type");
+        assert_eq!(
+            laid(json!({"preset": 7})).unwrap_err().rule.code(),
+            "field_type"
+        );
         assert!(laid(json!({"preset": "x".repeat(60_000)})).is_err());
     }
 
@@ -218,12 +227,21 @@ mod tests {
             (json!({"x": {"hight": 5}}), "did you mean `height`?"),
             (json!({"x": {"url": "https://e.com/"}}), "`presets.x.url`"),
             (json!({"x": {"preset": "story"}}), "`presets.x.preset`"),
-            (json!({"x": {"format": "gif", "volume": 2}}), "`presets.x.volume`"),
-            (json!({"x": {"mode": "fast", "fit": "10MB"}}), "`presets.x.fit`"),
+            (
+                json!({"x": {"format": "gif", "volume": 2}}),
+                "`presets.x.volume`",
+            ),
+            (
+                json!({"x": {"mode": "fast", "fit": "10MB"}}),
+                "`presets.x.fit`",
+            ),
             (json!({"x": {"crop": "iw/2"}}), "`presets.x.crop`"),
         ] {
             let error = presets(given).checked().unwrap_err().to_string();
-            assert!(error.to_lowercase().contains(&told.to_lowercase()), "{error}");
+            assert!(
+                error.to_lowercase().contains(&told.to_lowercase()),
+                "{error}"
+            );
         }
         // Whether a clip is too long for it is seen with the clip.
         let slow = json!({"slow": {"format": "gif", "speed": 0.25}});
