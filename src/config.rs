@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::recipe::Presets;
+use crate::recipe::preset::PresetError;
 pub use sections::{
     Auth, Backup, Create, Egress, Engine, Index, Keeper, Limits, Log, LogFormat, Monitor,
     Retention, Server, Sources, Storage, StorageKind,
@@ -30,6 +32,7 @@ pub struct Settings {
     pub monitor: Monitor,
     pub backup: Backup,
     pub log: Log,
+    pub presets: Presets,
 }
 
 /// The last layer: what the command line says.
@@ -56,6 +59,8 @@ pub enum ConfigError {
         value: String,
         hint: &'static str,
     },
+    #[error(transparent)]
+    Preset(#[from] PresetError),
 }
 
 fn nearest_text(nearest: &Option<String>) -> String {
@@ -355,6 +360,7 @@ impl Settings {
         if self.monitor.interval_seconds == 0 {
             return wrong("monitor.interval_seconds", &0, "choose at least 1");
         }
+        self.presets.checked()?;
         Ok(self)
     }
 }
@@ -366,7 +372,8 @@ fn refuse_unknown(tree: &serde_json::Value, defaults: &Settings) -> Result<(), C
         Err(_) => Vec::new(),
     };
     for (key, _) in leaves(tree) {
-        if !known.contains(&key) {
+        // The names of presets are the operator's; what is in them is checked with them.
+        if !known.contains(&key) && !key.starts_with("presets.") {
             let nearest = known
                 .iter()
                 .map(|candidate| (strsim::jaro_winkler(&key, candidate), candidate))

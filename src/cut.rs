@@ -9,6 +9,7 @@ mod page;
 pub mod peek;
 mod pieces;
 mod sight;
+mod texture;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -6,6 +6,7 @@ pub mod backups;
 pub mod clip_json;
 pub mod clips;
 pub mod error;
+pub mod estimate;
 pub mod events;
 pub mod feed;
 pub mod files;
@@ -13,6 +14,7 @@ pub mod health;
 pub mod keeping;
 pub mod openapi;
 pub mod pages;
+pub mod presets;
 pub mod ratelimit;
 pub mod settings;
 pub mod source_json;
@@ -85,6 +87,12 @@ pub const ROUTES: &[Entry] = &[
         web::post().to(clips::submit)
     }),
     api(Reader, "GET", "/api/clips", || web::get().to(clips::list)),
+    api(Maker, "POST", "/api/clips:estimate", || {
+        web::post().to(estimate::estimate)
+    }),
+    api(Anyone, "GET", "/api/presets", || {
+        web::get().to(presets::list)
+    }),
     api(Anyone, "GET", "/api/clips/{id}/events", || {
         web::get().to(events::clip)
     }),

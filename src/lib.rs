@@ -5,6 +5,7 @@
 pub mod bytes;
 pub mod clip;
 pub mod cost;
+pub mod estimate;
 pub mod recipe;
 pub mod seconds;
 pub mod secret;

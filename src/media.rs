@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::bytes::Bytes;
 use crate::clip::Method;
 use crate::cost::Work;
+use crate::recipe::frame::Frame;
 use crate::recipe::{Format, Mode, Recipe, crop};
 use crate::seconds::Seconds;
 use rendering::Rendering;
@@ -427,6 +428,39 @@ pub struct Planned {
     plan: plan::Plan,
     pub work: Work,
     seconds: f64,
+}
+
+impl Planned {
+    /// Each of its pieces as a plan of its own.
+    pub fn apart(&self) -> Vec<Planned> {
+        let pairs = self.windows.iter().zip(&self.plan.pieces);
+        pairs
+            .map(|(window, piece)| Planned {
+                windows: vec![window.clone()],
+                plan: plan::Plan {
+                    pieces: vec![piece.clone()],
+                    ..self.plan.clone()
+                },
+                ..self.clone()
+            })
+            .collect()
+    }
+
+    /// Encodes what was planned and nothing more: for a measure, not for a clip. Tells the size of its pictures.
+    ///
+    /// # Errors
+    /// When nothing can be encoded.
+    pub async fn encode(
+        &self,
+        bench: &Bench<'_>,
+        recipe: &Recipe,
+        target: &std::path::Path,
+    ) -> Result<Frame, MediaError> {
+        let most = bench.engine.max_height;
+        let rendering = Rendering::of(&self.windows, &self.plan, recipe, most)?;
+        encode::encode(bench, &rendering, target).await?;
+        Ok(rendering.frame)
+    }
 }
 
 /// Plans the clip from its windows (one per segment).

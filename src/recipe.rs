@@ -8,6 +8,7 @@ pub mod frame;
 pub mod lettering;
 pub mod look;
 mod parse;
+pub mod preset;
 
 use std::path::PathBuf;
 
@@ -22,6 +23,7 @@ pub use fit::Fit;
 pub use format::{Format, Shape};
 pub use look::Look;
 pub use parse::{Inquiry, Limits, RecipeError, Rule, name_of, parse_source_url};
+pub use preset::Presets;
 
 /// What was asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

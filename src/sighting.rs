@@ -1,6 +1,8 @@
 //! The sighting: what a source was found to be when it was looked at, and what can be told of a clip from it before anything is
 //! fetched. Pure: no clock, no I/O.
 
+pub mod flow;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -13,6 +15,7 @@ use crate::cost::Work;
 use crate::recipe::{Mode, Segment, Source};
 use crate::seconds::Seconds;
 use crate::timestamp::Timestamp;
+use flow::Flow;
 
 /// A source's id: a UUIDv7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -73,6 +76,9 @@ pub struct Sighting {
     pub audio: Option<Sound>,
     /// Where groups of pictures begin, rising; unknown where that would cost all of the source.
     pub keyframes: Option<Vec<Seconds>>,
+    /// How its bytes are spread over time; unknown where keyframes are.
+    #[serde(default)]
+    pub flow: Option<Flow>,
     #[serde(default)]
     pub form: Form,
     /// A picture of it on the network, http or https; of a stranger's server.
@@ -174,13 +180,18 @@ pub const MOST_KEYFRAMES: usize = 5_000;
 pub const MOST_STRETCHES: usize = 200;
 
 impl Sighting {
+    /// Width and height of the picture as shown.
+    pub fn shown_size(&self) -> (u32, u32) {
+        if matches!(self.video.rotation, 90 | 270) {
+            (self.video.height, self.video.width)
+        } else {
+            (self.video.width, self.video.height)
+        }
+    }
+
     /// Height of the picture as shown.
     pub fn shown_height(&self) -> u32 {
-        if matches!(self.video.rotation, 90 | 270) {
-            self.video.width
-        } else {
-            self.video.height
-        }
+        self.shown_size().1
     }
 
     /// Whether browsers play the source as it is: then it is one file that they can be given.
@@ -245,7 +256,7 @@ impl Sighting {
     }
 
     /// Whether a fast cut takes pictures and sound over as they are.
-    fn copies(&self) -> bool {
+    pub fn copies(&self) -> bool {
         let sound = self.audio.as_ref();
         self.pictures_play()
             && sound.is_none_or(|sound| matches!(sound.codec.as_str(), "aac" | "mp3"))
@@ -358,6 +369,7 @@ mod tests {
                 bytes_a_second: Some(16_000.0),
             }),
             keyframes: Some((0..12).map(|n| Seconds::from_whole(5 * n)).collect()),
+            flow: None,
             form: Form::Tables,
             thumbnail: None,
             chapters: Vec::new(),

@@ -1,6 +1,7 @@
 //! What people do with sources before they cut: look at one, play it, see its filmstrip and its waveform; and what is forgotten of
 //! them in time.
 
+pub mod estimate;
 pub mod making;
 pub mod stream;
 
@@ -154,6 +155,7 @@ pub async fn look(
     app.index.add_source(seen.clone()).await?;
     let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(source = %seen.id, ms, bytes = seen.sighting.bytes_fetched, "looked at a source");
+    estimate::prepare(app, &seen);
     Ok((seen, Look::New))
 }
 
@@ -187,10 +189,11 @@ pub async fn show(app: &App, id: SourceId) -> Result<Seen, SourcesError> {
     Ok(seen)
 }
 
+/// Bytes a second at which links are taken to come.
+const LINE: f64 = 5e6;
+
 /// What a clip of a stretch, or of one from the middle, is expected to take.
 pub fn expect(app: &App, seen: &Seen, stretch: Option<Segment>, mode: Mode) -> Expected {
-    /// Bytes a second at which links are taken to come.
-    const LINE: f64 = 5e6;
     let stretch = stretch.unwrap_or_else(|| seen.sighting.middle());
     let costs = app.costs();
     let round = |seconds: f64| (seconds * 100.0).round() / 100.0;
@@ -257,7 +260,7 @@ pub async fn part(
     let ordered = app.desk.order(visitor, seen.id, part);
     let mut following = ordered.ok_or(SourcesError::Busy)?;
     let patience = match part {
-        Part::Filmstrip | Part::Waveform => Duration::from_secs(15),
+        Part::Filmstrip | Part::Waveform | Part::Texture => Duration::from_secs(15),
         Part::Copy | Part::Preview => Duration::ZERO,
     };
     let settled =

@@ -95,7 +95,7 @@ impl Lane {
     /// The lane of a part.
     pub const fn of(part: Part) -> Lane {
         match part {
-            Part::Filmstrip | Part::Waveform => Lane::Quick,
+            Part::Filmstrip | Part::Waveform | Part::Texture => Lane::Quick,
             Part::Copy | Part::Preview => Lane::Slow,
         }
     }

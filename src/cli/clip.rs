@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use serde_json::{Map, Number, Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -12,14 +13,17 @@ use crate::clip::Method;
 use crate::config::Flags;
 use crate::cut::sentence;
 use crate::media::Made;
-use crate::recipe::lettering::{Caption, Watermark};
-use crate::recipe::{Format, Limits, Look, Mode, Recipe, RecipeError, Segment};
+use crate::recipe::{Format, Limits, Presets, Recipe, RecipeError, Rule, Segment, Shape};
 use crate::seconds::Seconds;
 use crate::serve::{Signals, tools};
 use crate::store::name::FileName;
 
 /// Flags of `clip`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 bad input, 4 source unreachable or refused, 5 no space,\n\
+                        6 a needed program is missing."
+)]
 pub(super) struct Clip {
     /// A video file or an http(s) link to one
     source: String,
@@ -28,11 +32,10 @@ pub(super) struct Clip {
         long,
         value_name = "T",
         required_unless_present = "segment",
-        requires = "end",
         conflicts_with = "segment"
     )]
     start: Option<Seconds>,
-    /// Moment at which the clip ends
+    /// Moment at which the clip ends; a jpg needs none
     #[arg(long, value_name = "T", requires = "start")]
     end: Option<Seconds>,
     /// A stretch to join with the others, in this order; may be given several times
@@ -41,43 +44,107 @@ pub(super) struct Clip {
     /// Where to write the clip; made from the source's name when left out
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// exact: the very frames asked for; fast: no encoding, starts at a keyframe
-    #[arg(long, default_value = "exact", value_parser = ["exact", "fast"])]
-    mode: String,
-    /// Kind of file
-    #[arg(long, default_value = "mp4", value_parser = ["mp4"])]
-    format: String,
-    /// Height in pixels; never scaled up
-    #[arg(long, value_name = "N")]
-    height: Option<u32>,
-    /// Text above, drawn into the picture
-    #[arg(long, value_name = "TEXT")]
-    caption_top: Option<Caption>,
-    /// Text below
-    #[arg(long, value_name = "TEXT")]
-    caption_bottom: Option<Caption>,
-    /// Captions in capital letters
-    #[arg(long)]
-    caption_upper: bool,
-    /// A small text in the lower right corner
-    #[arg(long, value_name = "TEXT")]
-    watermark: Option<Watermark>,
-    /// Leave the sound out
-    #[arg(long)]
-    mute: bool,
+    /// A named recipe; flags beside it win
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
     /// Print one JSON object about the finished clip
     #[arg(long)]
     json: bool,
-    /// Configuration file (TOML) with engine and egress settings
+    /// Configuration file (TOML) with engine and egress settings, and presets
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    file: OfFile,
+    #[command(flatten)]
+    pictures: OfPictures,
+    #[command(flatten)]
+    sound: OfSound,
+    #[command(flatten)]
+    time: OfTime,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "File")]
+struct OfFile {
+    /// Kind of file; told by the ending of FILE when left out, else mp4
+    #[arg(long, value_name = "F", value_parser = Format::ALL.map(Format::as_str))]
+    format: Option<String>,
+    /// exact: the very frames asked for (the default); fast: no encoding, starts at a keyframe
+    #[arg(long, value_name = "M", value_parser = ["exact", "fast"])]
+    mode: Option<String>,
+    /// The most bytes it may have: 10MB, 8MiB, 500kB
+    #[arg(long, value_name = "SIZE")]
+    fit: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Pictures")]
+struct OfPictures {
+    /// What is kept: 9:16, 1:1@left, 4:5@30%, 640x360+100+50 (pixels), 50%x50%+25%+25%
+    #[arg(long, value_name = "R")]
+    crop: Option<String>,
+    /// Height in pixels, 16 to 4320; never scaled up
+    #[arg(long, value_name = "N")]
+    height: Option<u32>,
+    /// At most so many pictures a second, 1 to 120
+    #[arg(long, value_name = "N")]
+    fps: Option<u32>,
+    /// Text above, in large letters; at most 300 characters
+    #[arg(long, value_name = "TEXT")]
+    caption_top: Option<String>,
+    /// Text below
+    #[arg(long, value_name = "TEXT")]
+    caption_bottom: Option<String>,
+    /// Captions in capital letters
+    #[arg(long)]
+    caption_upper: bool,
+    /// Small text in the lower right corner; at most 80 characters
+    #[arg(long, value_name = "TEXT")]
+    watermark: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Sound")]
+struct OfSound {
+    /// Leave the sound out
+    #[arg(long)]
+    mute: bool,
+    /// 0 to 4; 1 is as loud as the source
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    volume: Option<f64>,
+    /// Bring it to so many LUFS (EBU R 128), -40 to -8
+    #[arg(long, value_name = "LUFS", allow_negative_numbers = true)]
+    loudness: Option<f64>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Time")]
+struct OfTime {
+    /// 0.25 to 4; the pitch stays
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    speed: Option<f64>,
+    /// Seconds over which pictures and sound come up, at most 30
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    fade_in: Option<f64>,
+    /// Seconds over which they go down
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    fade_out: Option<f64>,
+    /// Backward; at most 60 s
+    #[arg(long)]
+    reverse: bool,
+    /// Forward and then backward; at most 60 s
+    #[arg(long)]
+    boomerang: bool,
 }
 
 /// On one's own machine the length is one's own business.
-const LIMITS: Limits = Limits {
-    max_clip: Seconds::from_whole(86_400),
-    max_segments: 100,
-};
+const fn limits(presets: &Presets) -> Limits<'_> {
+    Limits {
+        max_clip: Seconds::from_whole(86_400),
+        max_segments: 100,
+        presets: Some(presets),
+    }
+}
 
 fn segment(text: &str) -> Result<Segment, String> {
     let (start, end) = text
@@ -95,7 +162,7 @@ pub(super) fn run(clip: Clip) -> Result<Exit, Trouble> {
         config: clip.config.clone(),
         ..Flags::default()
     })?;
-    let recipe = recipe(&clip)?;
+    let recipe = recipe(&clip, &settings.presets)?;
     let target = target(&clip, &recipe)?;
     // Beside the target, so that the finished clip only has to be renamed.
     let parent = match target.parent() {
@@ -137,47 +204,114 @@ pub(super) fn run(clip: Clip) -> Result<Exit, Trouble> {
     std::fs::rename(&made.path, &target)
         .map_err(|error| Trouble::io(&format!("{} cannot be written", target.display()), &error))?;
     if clip.json {
-        print(&json(&target, &made, bytes, fetch).to_string());
+        print(&told(&target, &made, bytes, fetch).to_string());
     } else {
-        print(&summary(&target, &made));
+        print(&summary(&target, &made, &recipe));
     }
     Ok(Exit::Done)
 }
 
-fn recipe(clip: &Clip) -> Result<Recipe, Trouble> {
-    let segments = match (clip.start, clip.end) {
-        (Some(start), Some(end)) => vec![Segment { start, end }],
-        _ => clip.segment.clone(),
+/// The flags as fields of a recipe, which the recipe's own parser reads.
+fn fields(clip: &Clip) -> Map<String, Value> {
+    let text = |text: &Option<String>| text.clone().map(Value::String);
+    let whole = |number: Option<u32>| number.map(Value::from);
+    // What is no number in JSON is told by the rule for its field.
+    let number = |number: Option<f64>| {
+        let value = |number: f64| match Number::from_f64(number) {
+            Some(number) => Value::Number(number),
+            None => Value::String(number.to_string()),
+        };
+        number.map(value)
     };
-    let recipe = Recipe {
-        source: source(&clip.source)?,
-        segments,
-        mode: if clip.mode == "fast" {
-            Mode::Fast
-        } else {
-            Mode::Exact
+    let flag = |flag: bool| flag.then_some(Value::Bool(true));
+    let time = |time: Option<Seconds>| time.map(|time| json!(time));
+    let segments = Some(json!(clip.segment)).filter(|_| !clip.segment.is_empty());
+    let (file, pictures, sound, moving) = (&clip.file, &clip.pictures, &clip.sound, &clip.time);
+    let given = [
+        ("start_time", time(clip.start)),
+        ("end_time", time(clip.end)),
+        ("segments", segments),
+        ("preset", text(&clip.preset)),
+        ("format", text(&file.format)),
+        ("mode", text(&file.mode)),
+        ("fit", text(&file.fit)),
+        ("crop", text(&pictures.crop)),
+        ("height", whole(pictures.height)),
+        ("fps", whole(pictures.fps)),
+        ("caption_top", text(&pictures.caption_top)),
+        ("caption_bottom", text(&pictures.caption_bottom)),
+        ("caption_upper", flag(pictures.caption_upper)),
+        ("watermark", text(&pictures.watermark)),
+        ("mute", flag(sound.mute)),
+        ("volume", number(sound.volume)),
+        ("loudness", number(sound.loudness)),
+        ("speed", number(moving.speed)),
+        ("fade_in", number(moving.fade_in)),
+        ("fade_out", number(moving.fade_out)),
+        ("reverse", flag(moving.reverse)),
+        ("boomerang", flag(moving.boomerang)),
+    ];
+    let given = given
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    given.collect()
+}
+
+/// The format that the ending of a file's name tells.
+fn format_of(path: &Path) -> Option<Format> {
+    let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+    match ending.as_str() {
+        "jpeg" => Some(Format::Jpg),
+        ending => ending.parse().ok(),
+    }
+}
+
+fn recipe(clip: &Clip, presets: &Presets) -> Result<Recipe, Trouble> {
+    let source = source(&clip.source)?;
+    let mut fields = fields(clip);
+    let told = presets.lay_under(&mut fields).and_then(|()| {
+        let ending = clip.output.as_deref().and_then(format_of);
+        if let Some(format) = ending.filter(|_| !fields.contains_key("format")) {
+            fields.insert("format".to_owned(), json!(format));
+        }
+        Recipe::of_fields(source, &fields, &limits(presets))
+    });
+    told.map_err(|RecipeError { rule, field }| match rule {
+        Rule::TimeMissing(_) => Trouble {
+            exit: Exit::Usage,
+            code: rule.code().to_owned(),
+            sentence: "The flag --end is missing.".to_owned(),
+            hint: "Only a jpg needs none; see meme-maker clip --help.".to_owned(),
         },
-        format: Format::Mp4,
-        title: None,
-        look: Look {
-            height: clip.height,
-            mute: clip.mute,
-            caption_top: clip.caption_top.clone(),
-            caption_bottom: clip.caption_bottom.clone(),
-            caption_upper: clip.caption_upper,
-            watermark: clip.watermark.clone(),
-            ..Look::default()
-        },
-        fit: None,
-    };
-    recipe
-        .checked(&LIMITS)
-        .map_err(|RecipeError { rule, .. }| Trouble {
+        Rule::Preset(None) => Trouble {
             exit: Exit::BadInput,
             code: rule.code().to_owned(),
             sentence: sentence(&rule.to_string()),
+            hint: format!(
+                "There are {}.",
+                presets
+                    .all()
+                    .map(|(name, _)| name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        },
+        rule => Trouble {
+            exit: Exit::BadInput,
+            code: rule.code().to_owned(),
+            sentence: match flag_of(&field) {
+                Some(flag) => sentence(&format!("{flag}: {rule}")),
+                None => sentence(&rule.to_string()),
+            },
             hint: rule.hint(),
-        })
+        },
+    })
+}
+
+/// The flag for a field, where the sentence does not name it.
+fn flag_of(field: &str) -> Option<String> {
+    let time = matches!(field, "start_time" | "end_time") || field.starts_with("segments");
+    (!time && !field.is_empty()).then(|| format!("--{}", field.replace('_', "-")))
 }
 
 /// Where the clip goes. A file that was not named is never overwritten, and the source never at all.
@@ -203,7 +337,7 @@ fn target(clip: &Clip, recipe: &Recipe) -> Result<PathBuf, Trouble> {
         }
         None => {
             let title = format!("{} clip", recipe.title_or_default());
-            let path = PathBuf::from(FileName::from_title(&title, "mp4").as_str());
+            let path = PathBuf::from(FileName::from_title(&title, recipe.format.as_str()).as_str());
             if path.exists() {
                 Err(exists(&path, "Choose a name with -o."))
             } else {
@@ -244,33 +378,37 @@ async fn bar(mut changed: watch::Receiver<f64>) {
     std::future::pending::<()>().await;
 }
 
-fn summary(target: &Path, made: &Made) -> String {
-    let how = match made.method {
-        Method::Splice => format!("exact, {} of them untouched", made.frames_copied),
-        Method::Encode => "exact".to_owned(),
-        Method::Copy => format!("fast, really starts at {} s", made.start),
-    };
+/// What came out, in one line.
+fn summary(target: &Path, made: &Made, recipe: &Recipe) -> String {
     let checked = &made.checked;
+    let size = crate::bytes::Bytes(checked.size);
     let pictures = match (checked.width, checked.height) {
-        (Some(width), Some(height)) => {
-            format!("{width}x{height}, {} frames, ", checked.frames)
-        }
+        (Some(width), Some(height)) => format!("{width}x{height}, "),
         _ => String::new(),
     };
-    format!(
-        "{}: {} s, {pictures}{}, {how}.",
-        target.display(),
-        checked.duration,
-        crate::bytes::Bytes(checked.size),
-    )
+    let path = target.display();
+    let how = match (made.method, recipe.format.shape()) {
+        (Method::Splice, _) => format!("exact, {} of them untouched", made.frames_copied),
+        (Method::Copy, Shape::Film) => format!("fast, really starts at {} s", made.start),
+        (Method::Copy, _) => "taken over as it was".to_owned(),
+        (Method::Encode, _) => "exact".to_owned(),
+    };
+    match recipe.format.shape() {
+        Shape::Film | Shape::Animation => format!(
+            "{path}: {} s, {pictures}{} frames, {size}, {how}.",
+            checked.duration, checked.frames
+        ),
+        Shape::Sound => format!("{path}: {} s, {size}, {how}.", checked.duration),
+        Shape::Still => format!("{path}: {pictures}{size}, the picture at {} s.", made.start),
+    }
 }
 
-fn json(target: &Path, made: &Made, bytes: u64, fetch: f64) -> serde_json::Value {
+fn told(target: &Path, made: &Made, bytes: u64, fetch: f64) -> Value {
     let checked = &made.checked;
     let copied = made.frames_copied;
     let round = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
     let spent = made.seconds;
-    serde_json::json!({
+    json!({
         "path": target,
         "method": made.method,
         "reason": made.reason,

@@ -193,6 +193,7 @@ impl Reel {
                     probe,
                     whole: None,
                     keyframes: None,
+                    flow: None,
                 })
             }
         }

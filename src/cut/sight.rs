@@ -7,6 +7,7 @@ use crate::media::window;
 use crate::media::{Bench, Input, MediaError};
 use crate::recipe::Source;
 use crate::seconds::Seconds;
+use crate::sighting::flow::Flow;
 use crate::sighting::{self, Form, MOST_KEYFRAMES, MOST_STRETCHES, Sighting, Sound};
 use crate::source::Place;
 use crate::title;
@@ -69,6 +70,11 @@ fn sighting(glance: Glance, name: String, size: Option<u64>) -> Sighting {
     about.chapters.truncate(MOST_STRETCHES);
     about.heatmap.truncate(MOST_STRETCHES);
     let probe = looked.probe;
+    let flow = match (looked.flow, &looked.whole) {
+        (Some(flow), _) => Some(flow),
+        (None, Some(whole)) => whole.flow(),
+        (None, None) => None,
+    };
     let rates = looked.whole.as_ref().map(|whole| whole.rates());
     let (seen, heard) = rates.unwrap_or_else(|| {
         let seconds = duration.map_or(0.0, Seconds::as_f64);
@@ -95,11 +101,12 @@ fn sighting(glance: Glance, name: String, size: Option<u64>) -> Sighting {
             rotation: probe.video.rotation,
             pixel_format: probe.video.pixel_format,
             interlaced: probe.video.scan == Scan::Interlaced,
-            rate: seen,
+            rate: flow.as_ref().and_then(Flow::rate).or(seen),
         },
         keyframes: looked
             .keyframes
             .filter(|keyframes| keyframes.len() <= MOST_KEYFRAMES),
+        flow,
         form,
         thumbnail: about.thumbnail,
         chapters: about.chapters,

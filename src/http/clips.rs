@@ -21,6 +21,7 @@ use crate::index::listing::Filter;
 use crate::library::{self, LibraryError, Right, View, Wish};
 use crate::recipe::{Limits, Recipe};
 use crate::seconds::Seconds;
+use crate::sources::estimate;
 
 /// A page of clips.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -67,6 +68,8 @@ pub struct RecipeBody {
     /// `mp4` (default), `webm`, `gif`, `webp`, `mp3`, `m4a` or `jpg`.
     format: Option<String>,
     title: Option<String>,
+    /// The name of a preset (`GET /api/presets`); fields given beside it win, and null takes one of its fields away.
+    preset: Option<String>,
     /// The most bytes that the file may have, like `10MB` (decimal) or `8MiB`.
     fit: Option<String>,
     /// `9:16`, `1:1@left`, `4:5@30%`; in pixels of the picture as shown `640x360+100+50`; in shares of it `50%x50%+25%+25%`.
@@ -130,6 +133,9 @@ pub async fn submit(
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, Failed> {
     let wish = wish(&app, &request, body).answering(&request)?;
+    estimate::possible(&app, &wish.recipe)
+        .await
+        .answering(&request)?;
     let standing = library::count(&app, &wish).await.answering(&request)?;
     let mut news = app.bus.listen();
     let view = library::submit(&app, wish).await.answering(&request)?;
@@ -186,10 +192,11 @@ fn wish(
 }
 
 /// What the settings allow a recipe.
-pub(super) fn limits(settings: &Settings) -> Limits {
+pub(super) fn limits(settings: &Settings) -> Limits<'_> {
     Limits {
         max_clip: Seconds::from_whole(i64::from(settings.limits.max_clip_seconds)),
         max_segments: settings.limits.max_segments,
+        presets: Some(&settings.presets),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::access::AccessError;
 use crate::app::rates::{Standing, TooOften};
 use crate::clip::change::ChangeError;
 use crate::cut::{CutError, sentence};
+use crate::estimate::EstimateError;
 use crate::library::LibraryError;
 use crate::recipe::{RecipeError, Rule};
 use crate::room::NoRoom;
@@ -129,6 +130,7 @@ pub const CODES: &[(&str, u16)] = &[
     ("backward_too_long", 400),
     ("animation_too_long", 400),
     ("jpg_segments", 400),
+    ("preset_unknown", 400),
     ("cursor_invalid", 400),
     ("state_unknown", 400),
     ("limit_invalid", 400),
@@ -195,10 +197,10 @@ pub const CODES: &[(&str, u16)] = &[
     ("page_off", 422),
     ("page_failed", 502),
     ("source_redirects", 502),
-    ("time_range", 0),
+    ("time_range", 400),
     ("clip_empty", 0),
-    ("crop_outside", 0),
-    ("crop_too_small", 0),
+    ("crop_outside", 400),
+    ("crop_too_small", 400),
     ("source_no_sound", 0),
     ("fit_too_small", 0),
     ("caption_letters", 0),
@@ -351,6 +353,13 @@ impl From<Rule> for Problem {
             rule,
             field: String::new(),
         })
+    }
+}
+
+impl From<EstimateError> for Problem {
+    fn from(error: EstimateError) -> Problem {
+        let (detail, field) = (sentence(&error.to_string()), error.field());
+        Problem::new(StatusCode::BAD_REQUEST, error.code(), detail, error.hint()).at(field)
     }
 }
 

@@ -6,8 +6,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::error::{CODES, ProblemBody};
 use super::{
-    backups, clip_json, clips, events, feed, files, health, keeping, settings, sources, stream,
-    tokens, trail, uploads, watch,
+    backups, clip_json, clips, estimate, events, feed, files, health, keeping, presets, settings,
+    sources, stream, tokens, trail, uploads, watch,
 };
 
 #[derive(OpenApi)]
@@ -15,11 +15,14 @@ use super::{
     info(title = "Meme Maker", description = "Frame-exact clips from a link."),
     paths(clips::submit, clips::list, clips::show, clips::cancel, clips::retry, clips::change, clips::remove, keeping::preview, keeping::run, keeping::trash, keeping::restore, events::clip, files::download,
           files::file, file_head, sources::look, sources::show, stream::stream, stream_head, sources::filmstrip, sources::waveform, uploads::options, uploads::create, uploads::show, uploads::add, uploads::remove, backups::make, backups::list, health::live, health::ready, health::metrics, document,
-          tokens::list, tokens::create, tokens::revoke, settings::show, feed::all, watch::disk, watch::history, watch::queue, trail::trail, watch::health),
+          tokens::list, tokens::create, tokens::revoke, estimate::estimate, presets::list, settings::show, feed::all, watch::disk, watch::history, watch::queue, trail::trail, watch::health),
     components(schemas(ProblemBody, clip_json::ClipJson, clips::RecipeBody, clips::ChangeBody, clips::SegmentBody, clips::Time, watch::MetricsJson)),
     modifiers(&Additions)
 )]
 struct Document;
+
+/// Codes of answers, where it is known before, and of clips, where it is seen later.
+const IN_BOTH: [&str; 3] = ["time_range", "crop_outside", "crop_too_small"];
 
 struct Additions;
 
@@ -31,7 +34,7 @@ impl Modify for Additions {
         components.add_security_scheme("token", scheme);
         let codes = CODES.iter().map(|(code, status)| match status {
             0 => format!("- `{code}` (in the `error` of a clip)"),
-            status if code.starts_with("source_") => {
+            status if code.starts_with("source_") || IN_BOTH.contains(code) => {
                 format!("- `{code}` ({status}, or in the `error` of a failed clip)")
             }
             status => format!("- `{code}` ({status})"),

@@ -520,6 +520,7 @@ mod tests {
         let limits = Limits {
             max_clip: Seconds::from_whole(180),
             max_segments: 20,
+            presets: None,
         };
         let body = br#"{"url":"https://example.com/v.mp4","start_time":1,"end_time":2}"#;
         Submission {

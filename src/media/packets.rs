@@ -9,6 +9,8 @@ use super::probe::{self, Probe, TimeBase};
 use super::sidecar::{self, arguments};
 use super::{Bench, Input, MediaError, Phase};
 use crate::recipe::Format;
+use crate::seconds::Seconds;
+use crate::sighting::flow::{Flow, Shown};
 
 /// One packet. Times are in ticks of its track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,16 @@ impl Track {
         let mut times: Vec<i64> = self.packets.iter().map(|packet| packet.pts).collect();
         times.sort_unstable();
         times
+    }
+
+    /// How its bytes are spread over time, as people count; `zero` is the file's time at which they begin.
+    pub fn flow(&self, zero: Seconds) -> Option<Flow> {
+        let shown = self.packets.iter().map(|packet| Shown {
+            at: self.time_base.seconds(packet.pts) - zero,
+            bytes: packet.size,
+            key: packet.key,
+        });
+        Flow::of(shown.collect())
     }
 }
 

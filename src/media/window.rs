@@ -16,6 +16,7 @@ use super::splice::movie::{self, Movie};
 use super::{Bench, Input, MediaError};
 use crate::recipe::{Recipe, Segment};
 use crate::seconds::Seconds;
+use crate::sighting::flow::Flow;
 use whole::Whole;
 
 /// A stretch of the source on the disk.
@@ -122,6 +123,8 @@ pub struct Looked {
     pub whole: Option<Arc<Whole>>,
     /// Where a fast cut can begin, rising, as people count; none when nobody looked.
     pub keyframes: Option<Vec<Seconds>>,
+    /// How its bytes are spread over time, when it was read to its end.
+    pub flow: Option<Flow>,
 }
 
 /// Looks at a source: an MP4 on the disk by its tables, everything else through ffprobe.
@@ -141,6 +144,7 @@ pub async fn look(bench: &Bench<'_>, input: &Input) -> Result<Looked, MediaError
         probe,
         whole: None,
         keyframes: None,
+        flow: None,
     })
 }
 
@@ -151,6 +155,7 @@ impl Looked {
             probe: whole.probe.clone(),
             keyframes: Some(whole.keyframes()),
             whole: Some(Arc::new(whole)),
+            flow: None,
         }
     }
 
@@ -167,15 +172,21 @@ impl Looked {
             return Ok(self);
         };
         let table = packets::read(bench, path).await?;
+        let zero = self.probe.zero();
+        let flow = table.video.as_ref().and_then(|track| track.flow(zero));
         let keyframes = table.video.map(|track| {
             let keys = track.packets.iter().filter(|packet| packet.key);
             let mut times: Vec<Seconds> = keys
-                .map(|packet| track.time_base.seconds(packet.pts) - self.probe.zero())
+                .map(|packet| track.time_base.seconds(packet.pts) - zero)
                 .collect();
             times.sort_unstable();
             times
         });
-        Ok(Looked { keyframes, ..self })
+        Ok(Looked {
+            keyframes,
+            flow,
+            ..self
+        })
     }
 
     /// Whether a recipe can be cut in place.

@@ -7,23 +7,25 @@ mod rule;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{Format, Mode, Recipe, SHORTEST, Segment, Shape, Source};
+use super::{Format, Mode, Presets, Recipe, SHORTEST, Segment, Shape, Source};
 use crate::seconds::Seconds;
 use crate::upload::UploadId;
 pub use inquiry::{Inquiry, name_of};
-use rule::{ANIMATION, BACKWARD, FIELDS};
-pub use rule::{RecipeError, Rule};
+use rule::{ANIMATION, BACKWARD};
+pub use rule::{FIELDS, RecipeError, Rule};
 
 const URL_CHARS: usize = 4096;
 pub(super) const TITLE_CHARS: usize = 300;
 /// Within so much of the moment asked for a picture is looked for.
 const AFTER: Seconds = Seconds::from_whole(1);
 
-/// The limits that the configuration sets.
+/// What the configuration says about recipes: the limits, and the presets that may be named.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct Limits<'a> {
     pub max_clip: Seconds,
     pub max_segments: usize,
+    /// None where recipes are complete.
+    pub presets: Option<&'a Presets>,
 }
 
 impl Recipe {
@@ -31,33 +33,39 @@ impl Recipe {
     ///
     /// # Errors
     /// The first rule that the body breaks, with the field.
-    pub fn from_json(body: &[u8], limits: &Limits) -> Result<Recipe, RecipeError> {
+    pub fn from_json(body: &[u8], limits: &Limits<'_>) -> Result<Recipe, RecipeError> {
         let value: Value = serde_json::from_slice(body).map_err(|_| Rule::Json.at(""))?;
-        let Value::Object(fields) = value else {
+        let Value::Object(mut fields) = value else {
             return Err(Rule::Json.at(""));
         };
         if let Some(name) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
             return Err(Rule::UnknownField(name.clone()).at(name));
         }
         let source = source(&fields)?;
-        let format = fields::format(&fields)?;
-        Recipe {
-            source,
-            segments: segments(&fields, format, limits)?,
-            mode: mode(&fields)?,
-            format,
-            title: title(&fields)?,
-            look: fields::look(&fields)?,
-            fit: fields::fit(&fields)?,
+        if let Some(presets) = limits.presets {
+            presets.lay_under(&mut fields)?;
         }
-        .checked(limits)
+        Recipe::of_fields(source, &fields, limits)
+    }
+
+    /// The same from fields that are known and complete, of a source that was told apart from them.
+    ///
+    /// # Errors
+    /// The first rule that they break, with the field.
+    pub fn of_fields(
+        source: Source,
+        fields: &Map<String, Value>,
+        limits: &Limits<'_>,
+    ) -> Result<Recipe, RecipeError> {
+        let segments = segments(fields, fields::format(fields)?, limits)?;
+        recipe_of(source, segments, fields, limits)
     }
 
     /// Holds the recipe against the rules that concern more than one field; the command line builds recipes and calls this.
     ///
     /// # Errors
     /// The first rule broken.
-    pub fn checked(self, limits: &Limits) -> Result<Recipe, RecipeError> {
+    pub fn checked(self, limits: &Limits<'_>) -> Result<Recipe, RecipeError> {
         if self.segments.is_empty() {
             return Err(Rule::SegmentsEmpty.at("segments"));
         }
@@ -203,6 +211,25 @@ impl Recipe {
     }
 }
 
+/// A recipe of these segments and what the fields say of everything else.
+pub(super) fn recipe_of(
+    source: Source,
+    segments: Vec<Segment>,
+    fields: &Map<String, Value>,
+    limits: &Limits<'_>,
+) -> Result<Recipe, RecipeError> {
+    Recipe {
+        source,
+        segments,
+        mode: mode(fields)?,
+        format: fields::format(fields)?,
+        title: title(fields)?,
+        look: fields::look(fields)?,
+        fit: fields::fit(fields)?,
+    }
+    .checked(limits)
+}
+
 /// A link as the standard for URLs (WHATWG) reads it, refused where that reading would differ from what was written.
 ///
 /// # Errors
@@ -275,7 +302,7 @@ fn time(value: Option<&Value>, word: &'static str, field: &str) -> Result<Second
 fn segments(
     fields: &Map<String, Value>,
     format: Format,
-    limits: &Limits,
+    limits: &Limits<'_>,
 ) -> Result<Vec<Segment>, RecipeError> {
     let Some(list) = fields.get("segments").filter(|list| !list.is_null()) else {
         let start = time(fields.get("start_time"), "start", "start_time")?;
@@ -342,9 +369,10 @@ fn title(fields: &Map<String, Value>) -> Result<Option<String>, RecipeError> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: Limits<'_> = Limits {
         max_clip: Seconds::from_whole(180),
         max_segments: 20,
+        presets: None,
     };
 
     fn parse(body: &str) -> Result<Recipe, RecipeError> {

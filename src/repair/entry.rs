@@ -132,6 +132,7 @@ mod tests {
         let limits = Limits {
             max_clip: Seconds::from_whole(180),
             max_segments: 20,
+            presets: None,
         };
         let outcome = serde_json::json!({
             "method": "copy", "reason": "fast", "start": 1, "end": 2, "truncated": false, "duration": 1, "frames": 30,

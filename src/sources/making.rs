@@ -218,6 +218,13 @@ async fn files(
             tokio::fs::write(&path, text).await?;
             Ok(vec![path])
         }
+        Part::Texture => {
+            let texture = app.tools.texture(bench, &from, &seen.sighting).await?;
+            let path = bench.dir.join("texture.json");
+            let text = serde_json::to_vec(&texture).map_err(std::io::Error::other)?;
+            tokio::fs::write(&path, text).await?;
+            Ok(vec![path])
+        }
         Part::Preview => {
             let length = Seconds::from_whole(i64::from(settings.preview_seconds));
             let made = app.tools.preview(bench, &from, length).await?;
@@ -302,6 +309,7 @@ async fn after_clips(app: &App) {
 const fn expected(part: Part) -> u64 {
     match part {
         Part::Filmstrip | Part::Waveform => 10_000_000,
+        Part::Texture => 30_000_000,
         Part::Copy | Part::Preview => 100_000_000,
     }
 }

@@ -37,6 +37,8 @@ pub enum Part {
     Filmstrip,
     Waveform,
     Preview,
+    /// What the encoder makes of it, for estimates.
+    Texture,
 }
 
 impl Part {
@@ -47,6 +49,7 @@ impl Part {
             Part::Filmstrip => "filmstrip",
             Part::Waveform => "waveform",
             Part::Preview => "preview",
+            Part::Texture => "texture",
         }
     }
 
@@ -57,6 +60,7 @@ impl Part {
             Part::Filmstrip => &["filmstrip.jpg", "filmstrip.vtt"],
             Part::Waveform => &["waveform.json"],
             Part::Preview => &["preview.mp4"],
+            Part::Texture => &["texture.json"],
         }
     }
 }

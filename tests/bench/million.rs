@@ -133,6 +133,7 @@ pub fn fill(data: &Path, clips: u32, depth: Depth) -> crate::Outcome<()> {
     let limits = Limits {
         max_clip: Seconds::from_whole(180),
         max_segments: 20,
+        presets: None,
     };
     let body = br#"{"url":"https://example.com/videos/v.mp4","start_time":1,"end_time":3}"#;
     let recipe = Recipe::from_json(body, &limits)?;

@@ -8,6 +8,7 @@ const FLOORS: [&[&str]; 6] = [
         "bytes",
         "clip",
         "cost",
+        "estimate",
         "recipe",
         "seconds",
         "secret",

@@ -22,7 +22,7 @@ impl Inquiry {
     ///
     /// # Errors
     /// The first rule that the body breaks, with the field.
-    pub fn from_json(body: &[u8], limits: &Limits) -> Result<Inquiry, RecipeError> {
+    pub fn from_json(body: &[u8], limits: &Limits<'_>) -> Result<Inquiry, RecipeError> {
         let value: Value = serde_json::from_slice(body).map_err(|_| Rule::Json.at(""))?;
         let Value::Object(fields) = value else {
             return Err(Rule::Json.at(""));
@@ -80,6 +80,7 @@ mod tests {
         let limits = Limits {
             max_clip: Seconds::from_whole(180),
             max_segments: 20,
+            presets: None,
         };
         Inquiry::from_json(body.as_bytes(), &limits)
     }

@@ -113,6 +113,9 @@ pub enum Rule {
     AnimationTooLong(Format),
     #[error("a jpg is one picture of one segment")]
     StillSegments,
+    /// With the name that is nearest.
+    #[error("there is no such preset")]
+    Preset(Option<String>),
 }
 
 fn formats() -> String {
@@ -130,7 +133,7 @@ fn shapeless(format: &Format) -> String {
 }
 
 /// Every field of a recipe.
-pub const FIELDS: [&str; 24] = [
+pub const FIELDS: [&str; 25] = [
     "url",
     "upload",
     "start_time",
@@ -139,6 +142,7 @@ pub const FIELDS: [&str; 24] = [
     "mode",
     "format",
     "title",
+    "preset",
     "fit",
     "crop",
     "height",
@@ -215,6 +219,7 @@ impl Rule {
             Rule::BackwardTooLong => "backward_too_long",
             Rule::AnimationTooLong(_) => "animation_too_long",
             Rule::StillSegments => "jpg_segments",
+            Rule::Preset(_) => "preset_unknown",
         }
     }
 
@@ -295,10 +300,24 @@ impl Rule {
                 "Choose a shorter stretch, or mp4, which is smaller and looks better.".to_owned()
             }
             Rule::StillSegments => "Choose one moment.".to_owned(),
+            Rule::Preset(Some(name)) => format!("Did you mean `{name}`?"),
+            Rule::Preset(None) => "GET /api/presets lists those there are.".to_owned(),
         }
     }
 
-    pub(super) fn at(self, field: impl Into<String>) -> RecipeError {
+    /// Whether it depends on how long the clip is.
+    pub fn is_about_length(&self) -> bool {
+        matches!(
+            self,
+            Rule::TooShort
+                | Rule::TooLong(_)
+                | Rule::FadeTooLong
+                | Rule::BackwardTooLong
+                | Rule::AnimationTooLong(_)
+        )
+    }
+
+    pub(in crate::recipe) fn at(self, field: impl Into<String>) -> RecipeError {
         RecipeError {
             rule: self,
             field: field.into(),

@@ -45,6 +45,7 @@ pub fn rows(data: &Path, plants: &[Plant]) {
     let limits = Limits {
         max_clip: Seconds::from_whole(180),
         max_segments: 20,
+        presets: None,
     };
     let recipe = serde_json::to_string(&Recipe::from_json(body, &limits).unwrap()).unwrap();
     let index = connect(data);

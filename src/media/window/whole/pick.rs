@@ -10,6 +10,7 @@ use crate::media::splice::bitstream::configuration;
 use crate::media::splice::join::{self, Film, Part, Placed};
 use crate::media::splice::movie::Sample;
 use crate::seconds::Seconds;
+use crate::sighting::flow::Flow;
 
 /// A picture at which a group begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +83,11 @@ impl Whole {
             .and_then(|(reach, _)| self.movie.tracks.get(reach.track));
         let samples = samples.map_or(&[][..], |track| &track.samples);
         samples.iter().map(extent).collect()
+    }
+
+    /// How the bytes of its pictures are spread over time.
+    pub fn flow(&self) -> Option<Flow> {
+        self.video.1.flow(Seconds::ZERO)
     }
 
     /// Bytes a second of pictures and of sound.

@@ -1,0 +1,107 @@
+//! What the engine's encoder makes of a source: a few short stretches are cut by the very steps that make a clip, and measured.
+
+use super::peek::Material;
+use super::{CutError, Tools};
+use crate::estimate::texture::{Sample, Texture, stretches};
+use crate::media::{Bench, MediaError, Planned, packets};
+use crate::recipe::frame::Frame;
+use crate::recipe::{Format, Look, Mode, Recipe, Source};
+use crate::sighting::Sighting;
+
+/// More than any source has, so that everything is encoded and nothing left out.
+const ALL: u32 = 120;
+/// Smaller pictures are not measured.
+const LOW: u32 = 64;
+
+impl Tools {
+    /// The texture of a source, from the source itself or from a copy of it.
+    ///
+    /// # Errors
+    /// When it cannot be reached, decoded or encoded.
+    pub async fn texture(
+        &self,
+        bench: &Bench<'_>,
+        from: &Material,
+        sighting: &Sighting,
+    ) -> Result<Texture, CutError> {
+        let source = match from {
+            Material::Source(source) => source.clone(),
+            Material::Copy(path, _) => Source::File(path.clone()),
+        };
+        let recipe = Recipe {
+            source,
+            segments: stretches(sighting),
+            mode: Mode::Exact,
+            format: Format::Mp4,
+            title: None,
+            look: Look {
+                mute: true,
+                fps: Some(ALL),
+                ..Look::default()
+            },
+            fit: None,
+        };
+        let fetched = self.fetch(bench, &recipe).await?;
+        let planned = self.plan(bench, &fetched).await?;
+        let mut samples = Vec::new();
+        let mut frame = None;
+        // Of the same stretches in full and in small: what scaling makes of this source.
+        let mut pairs = Vec::new();
+        // One by one: decoders of all windows at once take more memory than one child may.
+        for (number, (own, segment)) in planned.apart().iter().zip(&recipe.segments).enumerate() {
+            let (size, pictures) = encoded(bench, own, &recipe).await?;
+            let Some((first, rest)) = pictures.split_first() else {
+                continue;
+            };
+            samples.push(Sample {
+                start: segment.start,
+                end: segment.end,
+                frames: pictures.len() as u64,
+                first: *first,
+                rest: rest.iter().sum(),
+            });
+            frame = Some(size);
+            if number % 2 == 0 && size.height >= 2 * LOW {
+                let mut small = recipe.clone();
+                small.look.height = Some(size.height / 2);
+                let (less, smaller) = encoded(bench, own, &small).await?;
+                let bytes = |pictures: &[u64]| pictures.iter().sum::<u64>() as f64;
+                let share = less.pixels() as f64 / size.pixels() as f64;
+                pairs.push((share, bytes(&smaller) / bytes(&pictures).max(1.0)));
+            }
+        }
+        let frame = frame.ok_or(MediaError::NoFrames)?;
+        Ok(Texture {
+            width: frame.width,
+            height: frame.height,
+            samples,
+            exponent: exponent(&pairs),
+        })
+    }
+}
+
+/// Encodes a piece; tells the size of its pictures and the bytes of each, in the order in which they are shown.
+async fn encoded(
+    bench: &Bench<'_>,
+    planned: &Planned,
+    recipe: &Recipe,
+) -> Result<(Frame, Vec<u64>), CutError> {
+    let target = bench.dir.join("texture.mp4");
+    let frame = planned.encode(bench, recipe, &target).await?;
+    let made = packets::read_clip(bench, &target, Format::Mp4).await?;
+    let mut pictures = made.video.ok_or(MediaError::NoFrames)?.packets;
+    pictures.sort_by_key(|packet| packet.pts);
+    Ok((frame, pictures.iter().map(|packet| packet.size).collect()))
+}
+
+/// The power of the share of pixels that is the share of bytes, on average.
+fn exponent(pairs: &[(f64, f64)]) -> Option<f64> {
+    let usable = pairs
+        .iter()
+        .filter(|(share, bytes)| *share < 0.9 && *bytes > 0.0);
+    let powers: Vec<f64> = usable
+        .map(|(share, bytes)| bytes.ln() / share.ln())
+        .collect();
+    let mean = powers.iter().sum::<f64>() / powers.len().max(1) as f64;
+    (!powers.is_empty()).then(|| mean.clamp(0.4, 1.6))
+}

@@ -1,0 +1,111 @@
+//! What the encoder makes of a source: a few short stretches of it, encoded once and measured.
+
+use serde::{Deserialize, Serialize};
+
+use crate::recipe::Segment;
+use crate::seconds::Seconds;
+use crate::sighting::Sighting;
+
+/// Samples of a source as the engine's encoder writes them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Texture {
+    /// The size that they were encoded at.
+    pub width: u32,
+    pub height: u32,
+    /// At least one, in the order of their times.
+    pub samples: Vec<Sample>,
+    /// The power of the share of pixels that is the share of bytes, where that was measured.
+    pub exponent: Option<f64>,
+}
+
+/// A stretch that was encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    pub start: Seconds,
+    pub end: Seconds,
+    pub frames: u64,
+    /// Bytes of its first picture, which stands alone, and of all that follow it.
+    pub first: u64,
+    pub rest: u64,
+}
+
+/// How many stretches are encoded, and how long each is.
+const SAMPLES: i64 = 6;
+const LONG: Seconds = Seconds::from_micros(800_000);
+/// The least that can be told of a source of unknown length.
+const UNKNOWN: Seconds = Seconds::from_whole(10);
+
+/// The stretches of a source that are encoded: spread evenly, all of it when it is short.
+pub fn stretches(sighting: &Sighting) -> Vec<Segment> {
+    let length = sighting.duration.unwrap_or(UNKNOWN);
+    // The last picture may be shown before the sound ends.
+    let length = length - Seconds::from_micros(length.micros() / 50);
+    if length.micros() <= SAMPLES * LONG.micros() {
+        return vec![Segment {
+            start: Seconds::ZERO,
+            end: length.max(Seconds::from_micros(200_000)),
+        }];
+    }
+    let part = length.micros() / SAMPLES;
+    let starts = (0..SAMPLES).map(|place| place * part + (part - LONG.micros()) / 2);
+    starts
+        .map(|micros| {
+            let start = Seconds::from_micros(micros);
+            Segment {
+                start,
+                end: start + LONG,
+            }
+        })
+        .collect()
+}
+
+impl Texture {
+    /// Bytes of a picture that stands alone, on average.
+    pub fn alone(&self) -> f64 {
+        let all: u64 = self.samples.iter().map(|sample| sample.first).sum();
+        all as f64 / self.samples.len().max(1) as f64
+    }
+
+    /// Pixels of one picture.
+    pub fn pixels(&self) -> f64 {
+        f64::from(self.width) * f64::from(self.height)
+    }
+
+    /// Bytes of one of the pictures that follow, at a moment, by the samples near it.
+    pub fn following(&self, moment: Seconds) -> f64 {
+        self.near(moment, |sample| {
+            let frames = sample.frames.saturating_sub(1);
+            (frames > 0).then(|| sample.rest as f64 / frames as f64)
+        })
+        .unwrap_or(0.0)
+    }
+
+    /// Bytes of pictures that follow against what they take in the source, at a moment; `None` when the source does not tell.
+    pub fn against(
+        &self,
+        moment: Seconds,
+        moving: impl Fn(Seconds, Seconds) -> f64,
+    ) -> Option<f64> {
+        self.near(moment, |sample| {
+            let frames = sample.frames.max(1) as f64;
+            // The first picture of a sample is left out on both sides.
+            let taken = moving(sample.start, sample.end) * (frames - 1.0) / frames;
+            (taken >= frames && sample.rest > 0).then(|| sample.rest as f64 / taken)
+        })
+    }
+
+    /// A mean of what the samples say, by their nearness to a moment; of factors, so that one twice as large and one half as large
+    /// make one.
+    fn near(&self, moment: Seconds, of: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for sample in &self.samples {
+            let Some(value) = of(sample) else { continue };
+            let middle = (sample.start.as_f64() + sample.end.as_f64()) / 2.0;
+            let away = (middle - moment.as_f64()).abs() + 1.0;
+            let weight = 1.0 / (away * away);
+            sum += weight * value.max(1e-3).ln();
+            weights += weight;
+        }
+        (weights > 0.0).then(|| (sum / weights).exp())
+    }
+}
