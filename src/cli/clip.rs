@@ -12,7 +12,7 @@ use crate::clip::Method;
 use crate::config::Flags;
 use crate::cut::sentence;
 use crate::media::Made;
-use crate::recipe::{Format, Limits, Look, Mode, Recipe, RecipeError, Segment};
+use crate::recipe::{Fit, Format, Limits, Look, Mode, Recipe, RecipeError, Segment};
 use crate::seconds::Seconds;
 use crate::serve::{Signals, tools};
 use crate::store::name::FileName;
@@ -49,6 +49,9 @@ pub(super) struct Clip {
     /// Height in pixels; never scaled up
     #[arg(long, value_name = "N")]
     height: Option<u32>,
+    /// Most bytes of the finished file: 10MB, 8MiB
+    #[arg(long, value_name = "SIZE")]
+    fit: Option<Fit>,
     /// Leave the sound out
     #[arg(long)]
     mute: bool,
@@ -151,7 +154,7 @@ fn recipe(clip: &Clip) -> Result<Recipe, Trouble> {
             mute: clip.mute,
             ..Look::default()
         },
-        fit: None,
+        fit: clip.fit,
     };
     recipe
         .checked(&LIMITS)

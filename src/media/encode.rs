@@ -10,6 +10,8 @@ use std::path::Path;
 
 use super::rendering::Rendering;
 use super::{Bench, MediaError};
+use crate::recipe::Format;
+pub use film::Rate;
 
 /// Makes what is wanted into `target`.
 ///
@@ -18,7 +20,25 @@ use super::{Bench, MediaError};
 pub async fn encode(
     bench: &Bench<'_>,
     rendering: &Rendering<'_>,
+    rate: Rate,
     target: &Path,
 ) -> Result<(), MediaError> {
-    film::mp4(bench, rendering, target).await
+    film::mp4(bench, rendering, rate, target).await
+}
+
+/// Takes a first pass for [`Rate::Again`] and tells the mean quantizer; nothing when the encoder takes a first pass by itself.
+///
+/// # Errors
+/// As [`encode`].
+pub async fn survey(
+    bench: &Bench<'_>,
+    rendering: &Rendering<'_>,
+    video_bits: u64,
+) -> Result<Option<f64>, MediaError> {
+    match rendering.format {
+        Format::Mp4 => film::survey(bench, rendering, video_bits).await,
+        Format::Webm | Format::Gif | Format::Webp | Format::Mp3 | Format::M4a | Format::Jpg => {
+            Ok(None)
+        }
+    }
 }
