@@ -70,7 +70,7 @@ impl Pictures {
             fps = self.fps * share.max((ENOUGH / self.fps).min(1.0));
             share = (share * self.fps / fps).min(1.0);
         }
-        let percent = (100.0 * share.sqrt()).clamp(COARSEST, 100.0).round();
+        let percent = (100.0 * share.sqrt()).clamp(COARSEST, 100.0);
         let most = (LEAST_PIXELS / self.pixels).min(1.0);
         let area = (share * 100.0 / percent).clamp(most, 1.0);
         if self.kind == Kind::Moving && area <= most {
@@ -81,7 +81,7 @@ impl Pictures {
         Size {
             height: height.max(2),
             fps: (fps < self.fps * 0.98).then(|| (fps.floor() as u32).max(1)),
-            percent: percent as u8,
+            percent: percent.round() as u8,
         }
     }
 }
