@@ -425,7 +425,7 @@ pub struct Spent {
 }
 
 /// The reason of a clip whose size decides how it is made.
-const FIT: &str = "fit";
+pub const FIT: &str = "fit";
 
 /// The windows as files of their own, which sidecars read from their beginning.
 async fn readable<'a>(
@@ -472,8 +472,15 @@ pub async fn plan(
         windows = readable(bench, windows).await?;
         plan = plan::encoded(&windows, recipe, plan.reason)?;
     }
+    let mut work = plan.work(&windows, recipe, bench.engine.max_height);
+    if let (Method::Encode, Some(fit)) = (plan.method, recipe.fit)
+        // If there is no rendering, the cut will say why.
+        && let Ok(rendering) = Rendering::of(&windows, &plan, recipe, bench.engine.max_height)
+    {
+        work = fit::work(&rendering, fit, work);
+    }
     Ok(Planned {
-        work: plan.work(&windows, recipe, bench.engine.max_height),
+        work,
         windows: windows.into_owned(),
         plan,
         seconds: started.elapsed().as_secs_f64(),

@@ -40,6 +40,21 @@ pub fn surely_over(work: &Work, fit: Fit) -> bool {
     work.copied + work.sound > fit.0.0
 }
 
+/// What it takes to make a plan's pictures fit: they are gone through twice when there is less room than they want, and take no more.
+pub fn work(rendering: &Rendering<'_>, fit: Fit, work: Work) -> Work {
+    /// A first pass decodes everything and encodes in a hurry.
+    const TWICE: (f64, f64) = (2.0, 1.6);
+    if expects_to_fit(rendering, fit) {
+        return work;
+    }
+    Work {
+        decoded: work.decoded * TWICE.0,
+        encoded: work.encoded * TWICE.1,
+        replaced: work.replaced.min(fit.0.0.saturating_sub(work.sound)),
+        ..work
+    }
+}
+
 /// Two digits, and never less: what is shown is what was meant.
 pub fn rounded_up(bytes: f64) -> Bytes {
     let bytes = bytes.max(crate::recipe::fit::LEAST.0 as f64);
@@ -58,18 +73,21 @@ pub async fn encode<'a>(
     fit: Fit,
     target: &Path,
 ) -> Result<Fitted<'a>, MediaError> {
+    let mut tried = None;
     if expects_to_fit(rendering, fit) {
         encode::encode(bench, rendering, Rate::Quality, target).await?;
-        if within(size(target).await?, fit.0) {
+        let size = size(target).await?;
+        if within(size, fit.0) {
             return Ok(Fitted {
                 rendering: rendering.clone(),
                 bound: Bound::Quality,
             });
         }
+        tried = Some(size);
     }
     let rendering = match rendering.format.shape() {
         Shape::Film => by_rate(bench, rendering, fit, target).await?,
-        Shape::Animation | Shape::Still => by_trying(bench, rendering, fit, target).await?,
+        Shape::Animation | Shape::Still => by_trying(bench, rendering, fit, tried, target).await?,
         Shape::Sound => by_bits(bench, rendering, fit, target).await?,
     };
     Ok(Fitted {
@@ -133,11 +151,12 @@ fn refused(fit: Fit, least: Bytes) -> MediaError {
     }
 }
 
-/// Pictures whose size is known only when they are made.
+/// Pictures whose size is known only when they are made; `tried` is what they take as they are, if that is known.
 async fn by_trying<'a>(
     bench: &Bench<'_>,
     rendering: &Rendering<'a>,
     fit: Fit,
+    tried: Option<u64>,
     target: &Path,
 ) -> Result<Rendering<'a>, MediaError> {
     let pictures = animation::Pictures {
@@ -151,7 +170,8 @@ async fn by_trying<'a>(
             Shape::Film | Shape::Animation | Shape::Sound => animation::Kind::Moving,
         },
     };
-    let mut search = animation::Search::begin(pictures);
+    let begun = animation::Search::begin(pictures, tried);
+    let mut search = begun.map_err(|least| refused(fit, least))?;
     loop {
         let next = search.ask();
         let made = rendering.reduced(next.height, next.fps)?;
@@ -205,7 +225,7 @@ fn voices(rendering: &Rendering<'_>) -> Voices {
 
 /// Whether it is worth trying to make it as it would be without a target: by what its pictures take in the source, or because there is
 /// room for any.
-fn expects_to_fit(rendering: &Rendering<'_>, fit: Fit) -> bool {
+pub fn expects_to_fit(rendering: &Rendering<'_>, fit: Fit) -> bool {
     /// Bits a pixel that hardly any picture needs.
     const ANY: f64 = 0.4;
     /// What is encoded anew against what it was: other codecs than H.264 need less.

@@ -90,6 +90,7 @@ pub fn take(ground: &Ground, table: &mut Table) -> Outcome<()> {
         for (name, extension, asked) in FORMS {
             let span = [&["--start", START, "--end", END], *asked].concat();
             let measure = format!("{name} of 3 s of {lines}");
+            eprintln!("        {measure}");
             match make(ground, source, extension, &span) {
                 Ok(made) => {
                     let peak = mb(made.peak.larger());

@@ -97,15 +97,23 @@ pub struct Search {
 }
 
 impl Search {
-    /// Begins where a pixel would take one bit.
-    pub fn begin(pictures: Pictures) -> Search {
+    /// Begins with what the pictures take as they are; where nobody knows, with a bit a pixel.
+    ///
+    /// # Errors
+    /// As [`Search::made`].
+    pub fn begin(pictures: Pictures, tried: Option<u64>) -> Result<Search, Bytes> {
         let whole = pictures.pixels * pictures.count / 8.0;
-        Search {
+        let mut search = Search {
             pictures,
             share: (pictures.aim() / whole).min(1.0),
             tries: 0,
             fitting: None,
+        };
+        if let Some(bytes) = tried {
+            search.share = 1.0;
+            search.made(bytes)?;
         }
+        Ok(search)
     }
 
     /// What is to be made next.
@@ -173,7 +181,7 @@ mod tests {
                     target: Bytes(target),
                     ..MOVING
                 };
-                let mut search = Search::begin(pictures);
+                let mut search = Search::begin(pictures, None).unwrap();
                 let mut tries = Vec::new();
                 let ended = loop {
                     let size = search.ask();
