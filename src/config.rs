@@ -284,12 +284,17 @@ impl Settings {
             "slow",
             "slower",
         ];
-        if !PRESETS.contains(&self.engine.preset.as_str()) {
-            return wrong(
-                "engine.preset",
-                &self.engine.preset,
-                "choose an x264 preset from ultrafast to slower",
-            );
+        for (key, preset) in [
+            ("engine.preset", &self.engine.preset),
+            ("engine.fit_preset", &self.engine.fit_preset),
+        ] {
+            if !PRESETS.contains(&preset.as_str()) {
+                return wrong(
+                    key,
+                    preset,
+                    "choose an x264 preset from ultrafast to slower",
+                );
+            }
         }
         const RUNTIMES: [&str; 4] = ["node", "quickjs", "bun", "deno"];
         let runtime = &self.sources.js_runtime;
@@ -536,6 +541,7 @@ mod tests {
         for (toml, key) in [
             ("[server]\nbase_url = \"clips\"", "server.base_url"),
             ("[engine]\npreset = \"warp\"", "engine.preset"),
+            ("[engine]\nfit_preset = \"warp\"", "engine.fit_preset"),
             ("[engine]\ncrf = 99", "engine.crf"),
             ("[limits]\nmax_clip_seconds = 0", "limits.max_clip_seconds"),
             ("[server]\naccel = \"clips\"", "server.accel"),

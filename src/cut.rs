@@ -139,6 +139,7 @@ impl Tools {
                 threads: engine.threads.clamp(1, 16),
                 preset: engine.preset.clone(),
                 crf: engine.crf,
+                fit_preset: engine.fit_preset.clone(),
                 max_height: engine.max_height,
                 max_pixels: engine.max_pixels,
                 probe_deadline: Duration::from_secs(engine.probe_seconds),

@@ -4,6 +4,7 @@
 pub mod check;
 pub mod copy;
 pub mod encode;
+pub mod fit;
 pub mod lettering;
 pub mod packets;
 pub mod plan;
@@ -25,6 +26,8 @@ use crate::cost::Work;
 use crate::recipe::frame::Frame;
 use crate::recipe::{Format, Mode, Recipe, crop};
 use crate::seconds::Seconds;
+use encode::Rate;
+use fit::{Bound, Fitted};
 use rendering::Rendering;
 use sidecar::{Job, SidecarError};
 
@@ -42,6 +45,8 @@ pub struct Engine {
     pub threads: u32,
     pub preset: String,
     pub crf: u32,
+    /// The preset of clips that have to fit into a size, which are made in two passes.
+    pub fit_preset: String,
     pub max_height: u32,
     pub max_pixels: u64,
     pub probe_deadline: std::time::Duration,
@@ -337,9 +342,47 @@ impl MediaError {
 struct Passed {
     checked: check::Checked,
     poster: Option<PathBuf>,
+    bound: Bound,
     /// Seconds that the cut and the check took.
     cut: f64,
     check: f64,
+}
+
+/// Cuts by the plan's method; what comes out is no larger than it may be.
+async fn cut<'a>(
+    bench: &Bench<'_>,
+    rendering: &Rendering<'a>,
+    path: &std::path::Path,
+) -> Result<Fitted<'a>, MediaError> {
+    let (windows, plan) = (rendering.windows, rendering.plan);
+    match (plan.method, rendering.fit) {
+        (Method::Splice, _) => splice::splice(bench, rendering, path).await?,
+        (Method::Encode, Some(fit)) => return fit::encode(bench, rendering, fit, path).await,
+        (Method::Encode, None) => {
+            encode::encode(bench, rendering, Rate::Quality, path).await?;
+        }
+        (Method::Copy, _) if rendering.format == Format::M4a => {
+            copy::sound(windows, plan, path).await?;
+        }
+        (Method::Copy, _) => copy::copy(bench, windows, plan, path).await?,
+    }
+    let size = tokio::fs::metadata(path).await?.len();
+    held(rendering, size)?;
+    Ok(Fitted {
+        rendering: rendering.clone(),
+        bound: Bound::Quality,
+    })
+}
+
+/// Holds a size against what the file may have.
+fn held(rendering: &Rendering<'_>, size: u64) -> Result<(), MediaError> {
+    match rendering.fit {
+        Some(fit) if !fit::within(size, fit.0) => Err(MediaError::Fit {
+            target: fit.0,
+            least: fit::rounded_up(size as f64),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Cuts by the plan's method, checks what came out and makes its poster.
@@ -349,21 +392,15 @@ async fn cut_and_check(
     path: &std::path::Path,
 ) -> Result<Passed, MediaError> {
     let began = std::time::Instant::now();
-    let (windows, plan) = (rendering.windows, rendering.plan);
-    match plan.method {
-        Method::Splice => splice::splice(bench, rendering, path).await?,
-        Method::Encode => encode::encode(bench, rendering, path).await?,
-        Method::Copy if rendering.format == Format::M4a => {
-            copy::sound(windows, plan, path).await?;
-        }
-        Method::Copy => copy::copy(bench, windows, plan, path).await?,
-    }
+    let Fitted { rendering, bound } = cut(bench, rendering, path).await?;
     let cut = began.elapsed().as_secs_f64();
-    let checked = check::check(bench, rendering, path).await?;
+    let checked = check::check(bench, &rendering, path).await?;
+    held(&rendering, checked.size)?;
     let check = began.elapsed().as_secs_f64() - cut;
     Ok(Passed {
         checked,
-        poster: poster::poster(bench, rendering, path).await?,
+        poster: poster::poster(bench, &rendering, path).await?,
+        bound,
         cut,
         check,
     })
@@ -405,6 +442,9 @@ pub struct Spent {
     /// All of it, with the poster and whatever was discarded.
     pub total: f64,
 }
+
+/// The reason of a clip whose size decides how it is made.
+pub const FIT: &str = "fit";
 
 /// The windows as files of their own, which sidecars read from their beginning.
 async fn readable<'a>(
@@ -458,7 +498,7 @@ impl Planned {
     ) -> Result<Frame, MediaError> {
         let most = bench.engine.max_height;
         let rendering = Rendering::of(&self.windows, &self.plan, recipe, most)?;
-        encode::encode(bench, &rendering, target).await?;
+        encode::encode(bench, &rendering, Rate::Quality, target).await?;
         Ok(rendering.frame)
     }
 }
@@ -475,12 +515,24 @@ pub async fn plan(
     let started = std::time::Instant::now();
     let mut plan = plan::plan(windows, recipe, bench.engine.max_height)?;
     let mut windows = Cow::Borrowed(windows);
+    let work = plan.work(&windows, recipe, bench.engine.max_height);
+    if plan.method != Method::Encode && recipe.fit.is_some_and(|fit| fit::surely_over(&work, fit)) {
+        plan.method = Method::Encode;
+        plan.reason = FIT;
+    }
     if plan.method == Method::Encode {
         windows = readable(bench, windows).await?;
         plan = plan::encoded(&windows, recipe, plan.reason)?;
     }
+    let mut work = plan.work(&windows, recipe, bench.engine.max_height);
+    if let (Method::Encode, Some(fit)) = (plan.method, recipe.fit)
+        // If there is no rendering, the cut will say why.
+        && let Ok(rendering) = Rendering::of(&windows, &plan, recipe, bench.engine.max_height)
+    {
+        work = fit::work(&rendering, fit, work);
+    }
     Ok(Planned {
-        work: plan.work(&windows, recipe, bench.engine.max_height),
+        work,
         windows: windows.into_owned(),
         plan,
         seconds: started.elapsed().as_secs_f64(),
@@ -508,19 +560,24 @@ pub async fn make(
     let mut fallback = None;
     let rendering = Rendering::of(&windows, &plan, recipe, most)?;
     let mut passed = cut_and_check(bench, &rendering, &path).await;
-    // What was to be exact without being encoded.
-    if recipe.mode == Mode::Exact
-        && plan.method != Method::Encode
-        && let Err(error) = &passed
-        && error.is_about_the_cut()
-    {
-        // The careful way always remains.
-        tracing::warn!(error = %error, "what was joined was discarded; the clip is encoded instead");
-        metrics::counter!("meme_maker_splice_fallbacks_total", "reason" => error.code())
-            .increment(1);
-        fallback = Some(error.to_string());
+    // The careful way always remains.
+    let instead = match (&passed, plan.method) {
+        (Err(MediaError::Fit { .. }), Method::Splice | Method::Copy) => Some(FIT),
+        // What was to be exact without being encoded.
+        (Err(error), Method::Splice | Method::Copy)
+            if recipe.mode == Mode::Exact && error.is_about_the_cut() =>
+        {
+            tracing::warn!(error = %error, "what was joined was discarded; the clip is encoded instead");
+            metrics::counter!("meme_maker_splice_fallbacks_total", "reason" => error.code())
+                .increment(1);
+            fallback = Some(error.to_string());
+            Some("fallback")
+        }
+        _ => None,
+    };
+    if let Some(reason) = instead {
         let windows = readable(bench, Cow::Owned(windows)).await?;
-        plan = plan::encoded(&windows, recipe, "fallback")?;
+        plan = plan::encoded(&windows, recipe, reason)?;
         let rendering = Rendering::of(&windows, &plan, recipe, most)?;
         passed = cut_and_check(bench, &rendering, &path).await;
     }
@@ -530,7 +587,10 @@ pub async fn make(
         path,
         poster: passed.poster,
         method: plan.method,
-        reason: plan.reason,
+        reason: match passed.bound {
+            Bound::Quality => plan.reason,
+            Bound::Target => FIT,
+        },
         start: plan.start,
         end: plan.end,
         truncated: plan.truncated,

@@ -12,7 +12,7 @@ use crate::cost::{Estimate, Experience};
 use crate::cut::{CutError, sentence};
 use crate::index::IndexError;
 use crate::library::{self, LibraryError, blocking};
-use crate::media::{Made, MediaError, Planned};
+use crate::media::{FIT, Made, MediaError, Planned};
 use crate::room;
 use crate::store::name::FileName;
 use crate::store::{self, Publication, disk};
@@ -231,9 +231,10 @@ async fn footprint(dir: &Path) -> u64 {
     counted.await.unwrap_or(0)
 }
 
-/// Remembers what the clip cost, for the estimates of later ones. A fallback was no fair trial.
+/// Remembers what the clip cost, for the estimates of later ones. A fallback was no fair trial, and a clip
+/// that had to be made until it fitted tells nothing of one that is made once.
 async fn learn(app: &App, clip: &Clip, made: &Made, fetch_seconds: f64, footprint: u64) {
-    if made.fallback.is_some() {
+    if made.fallback.is_some() || made.reason == FIT {
         return;
     }
     let experience = Experience {

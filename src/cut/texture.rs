@@ -88,7 +88,7 @@ async fn encoded(
 ) -> Result<(Frame, Vec<u64>), CutError> {
     let target = bench.dir.join("texture.mp4");
     let frame = planned.encode(bench, recipe, &target).await?;
-    let made = packets::read_clip(bench, &target, Format::Mp4).await?;
+    let made = packets::read_clip(bench, Format::Mp4, &target).await?;
     let mut pictures = made.video.ok_or(MediaError::NoFrames)?.packets;
     pictures.sort_by_key(|packet| packet.pts);
     Ok((frame, pictures.iter().map(|packet| packet.size).collect()))

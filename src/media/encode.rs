@@ -16,6 +16,7 @@ use std::path::Path;
 use super::rendering::Rendering;
 use super::{Bench, MediaError};
 use crate::recipe::Format;
+pub use film::Rate;
 
 /// Makes what is wanted into `target`.
 ///
@@ -24,15 +25,33 @@ use crate::recipe::Format;
 pub async fn encode(
     bench: &Bench<'_>,
     rendering: &Rendering<'_>,
+    rate: Rate,
     target: &Path,
 ) -> Result<(), MediaError> {
     match rendering.format {
-        Format::Mp4 => film::mp4(bench, rendering, target).await,
-        Format::Webm => webm::webm(bench, rendering, target).await,
-        Format::Gif => gif::gif(bench, rendering, target).await,
-        Format::Webp => webp::webp(bench, rendering, target).await,
-        Format::Mp3 => audio::mp3(bench, rendering, target).await,
-        Format::M4a => audio::m4a(bench, rendering, target).await,
-        Format::Jpg => still::jpg(bench, rendering, target).await,
+        Format::Mp4 => film::mp4(bench, rendering, rate, target).await,
+        Format::Webm => webm::webm(bench, rendering, rate, target).await,
+        Format::Gif => gif::gif(bench, rendering, rate, target).await,
+        Format::Webp => webp::webp(bench, rendering, rate, target).await,
+        Format::Mp3 => audio::mp3(bench, rendering, rate, target).await,
+        Format::M4a => audio::m4a(bench, rendering, rate, target).await,
+        Format::Jpg => still::jpg(bench, rendering, rate, target).await,
+    }
+}
+
+/// Takes a first pass for [`Rate::Again`] and tells the mean quantizer; nothing when the encoder takes a first pass by itself.
+///
+/// # Errors
+/// As [`encode`].
+pub async fn survey(
+    bench: &Bench<'_>,
+    rendering: &Rendering<'_>,
+    video_bits: u64,
+) -> Result<Option<f64>, MediaError> {
+    match rendering.format {
+        Format::Mp4 => film::survey(bench, rendering, video_bits).await,
+        Format::Webm | Format::Gif | Format::Webp | Format::Mp3 | Format::M4a | Format::Jpg => {
+            Ok(None)
+        }
     }
 }

@@ -22,6 +22,8 @@ mod wire;
 mod costs;
 mod cut;
 mod engine;
+mod fit;
+mod forms;
 mod gate;
 mod repair;
 mod scale;
@@ -95,6 +97,16 @@ const GROUPS: &[Group] = &[
         name: "engine",
         musts: engine::MUSTS,
         take: engine::take,
+    },
+    Group {
+        name: "fit",
+        musts: fit::MUSTS,
+        take: fit::take,
+    },
+    Group {
+        name: "forms",
+        musts: forms::MUSTS,
+        take: forms::take,
     },
     Group {
         name: "gate",

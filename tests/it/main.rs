@@ -17,6 +17,7 @@ mod egress;
 mod events;
 mod exact;
 mod files;
+mod fit;
 mod house;
 mod install;
 mod keeping;

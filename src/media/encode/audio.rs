@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::feed::Feed;
-use super::{film, sound};
+use super::film::{self, Rate};
+use super::sound;
 use crate::media::rendering::Rendering;
 use crate::media::sidecar::{self, arguments};
 use crate::media::window::Window;
@@ -17,9 +18,13 @@ use crate::media::{Bench, MediaError};
 pub async fn mp3(
     bench: &Bench<'_>,
     rendering: &Rendering<'_>,
+    rate: Rate,
     target: &Path,
 ) -> Result<(), MediaError> {
-    let codec = rendering.windows.first().map(lame).unwrap_or_default();
+    let window = rendering.windows.first();
+    let codec = window
+        .map(|window| lame(window, rate.audio_bits()))
+        .unwrap_or_default();
     let muxer = arguments([&"-write_xing", &"1", &"-f", &"mp3"]);
     encoded(bench, rendering, [codec, muxer].concat(), target).await
 }
@@ -31,10 +36,12 @@ pub async fn mp3(
 pub async fn m4a(
     bench: &Bench<'_>,
     rendering: &Rendering<'_>,
+    rate: Rate,
     target: &Path,
 ) -> Result<(), MediaError> {
     let first = rendering.windows.first();
-    let codec = first.map(sound::aac).unwrap_or_default();
+    let mut codec = first.map(sound::aac).unwrap_or_default();
+    codec.extend(rate.audio_bits().map(sound::spare).unwrap_or_default());
     let muxer = arguments([&"-movflags", &"+faststart", &"-f", &"ipod"]);
     encoded(bench, rendering, [codec, muxer].concat(), target).await
 }
@@ -55,11 +62,11 @@ async fn encoded(
     ]));
     list.extend(codec);
     list.push(sidecar::file(target));
-    film::run(bench, rendering, list).await
+    film::run(bench, rendering, list, 0.1..0.95).await
 }
 
 /// MP3 of varying rate, about 190 kbit/s in stereo, at a rate that the format has.
-fn lame(window: &Window) -> Vec<OsString> {
+fn lame(window: &Window, bits: Option<u64>) -> Vec<OsString> {
     let (channels, rate) = window
         .probe
         .audio
@@ -71,11 +78,15 @@ fn lame(window: &Window) -> Vec<OsString> {
         48_000
     };
     let channels = if channels == 1 { "1" } else { "2" };
+    let (how, much) = match bits {
+        Some(bits) => ("-b:a", bits.to_string()),
+        None => ("-q:a", "2".to_owned()),
+    };
     arguments([
         &"-c:a",
         &"libmp3lame",
-        &"-q:a",
-        &"2",
+        &how,
+        &much,
         &"-ac",
         &channels,
         &"-ar",

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::feed::Feed;
-use super::film;
+use super::film::{self, Rate};
 use crate::media::rendering::{Rendering, Timing};
 use crate::media::sidecar::{self, arguments};
 use crate::media::{Bench, MediaError};
@@ -11,6 +11,9 @@ use crate::media::{Bench, MediaError};
 /// A pattern instead of diffused errors: it stands still where the picture does. Against `sierra2_4a` it takes two thirds of the bytes
 /// and looks better to SSIM.
 const DITHER: &str = "dither=bayer:bayer_scale=4";
+/// What a palette holds, and the fewest that still look like a picture.
+const COLOURS: u32 = 256;
+const LEAST_COLOURS: u32 = 32;
 /// Browsers show what lasts shorter for a tenth of a second.
 const LEAST_DELAY: i64 = 2;
 /// A palette is a picture of 16 by 16 colours, four bytes each.
@@ -56,12 +59,17 @@ impl Delays {
 pub async fn gif(
     bench: &Bench<'_>,
     rendering: &Rendering<'_>,
+    rate: Rate,
     target: &Path,
 ) -> Result<(), MediaError> {
     let mut feed = Feed::prepare(bench, rendering).await?;
     let palette = bench.dir.join("palette.raw");
     // It keeps a count of colours, no pictures.
-    let mut list = feed.pictures("bgra", ",palettegen=stats_mode=full");
+    let colours = (COLOURS * rate.percent() / 100).clamp(LEAST_COLOURS, COLOURS);
+    let mut list = feed.pictures(
+        "bgra",
+        &format!(",palettegen=stats_mode=full:max_colors={colours}"),
+    );
     list.extend(arguments([
         &"-fps_mode",
         &"passthrough",
@@ -73,7 +81,7 @@ pub async fn gif(
         &"bgra",
     ]));
     list.push(sidecar::file(&palette));
-    film::run(bench, rendering, list).await?;
+    film::run(bench, rendering, list, 0.1..0.4).await?;
     if tokio::fs::metadata(&palette).await?.len() != PALETTE_BYTES {
         return Err(MediaError::Damaged(None));
     }
@@ -112,8 +120,9 @@ pub async fn gif(
         &"-f",
         &"gif",
     ]));
+    list.extend(film::bounded(rendering));
     list.push(sidecar::file(target));
-    film::run(bench, rendering, list).await
+    film::run(bench, rendering, list, 0.4..0.95).await
 }
 
 #[cfg(test)]

@@ -81,3 +81,14 @@ pub fn aac(window: &Window) -> Vec<OsString> {
         &rate.to_string(),
     ])
 }
+
+/// Sound that takes fewer bits a second than usual, behind the arguments of an encoder: what comes later holds. Two channels are one
+/// where there is little for each.
+pub fn spare(bits: u64) -> Vec<OsString> {
+    const ONE: u64 = 64_000;
+    let mut list = arguments([&"-b:a", &bits.to_string()]);
+    if bits <= ONE {
+        list.extend(arguments([&"-ac", &"1"]));
+    }
+    list
+}

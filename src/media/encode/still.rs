@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::feed::Feed;
-use super::film;
+use super::film::{self, Rate};
 use crate::media::rendering::Rendering;
 use crate::media::sidecar::{self, arguments};
 use crate::media::{Bench, MediaError};
@@ -18,6 +18,7 @@ const JFIF: &str = ",scale=out_color_matrix=bt601:out_range=pc:flags=bicubic+acc
 pub async fn jpg(
     bench: &Bench<'_>,
     rendering: &Rendering<'_>,
+    rate: Rate,
     target: &Path,
 ) -> Result<(), MediaError> {
     let feed = Feed::prepare(bench, rendering).await?;
@@ -33,12 +34,17 @@ pub async fn jpg(
         &"-qmin",
         &"1",
         &"-q:v",
-        &"1",
+        &coarseness(rate).to_string(),
         &"-map_metadata",
         &"-1",
         &"-f",
         &"mjpeg",
     ]));
     list.push(sidecar::file(target));
-    film::run(bench, rendering, list).await
+    film::run(bench, rendering, list, 0.1..0.95).await
+}
+
+/// On the encoder's scale from 1, the best, to 31.
+fn coarseness(rate: Rate) -> u32 {
+    1 + (100 - rate.percent().min(100)) * 30 / 100
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::feed::Feed;
-use super::film;
+use super::film::{self, Rate};
 use crate::media::probe::TimeBase;
 use crate::media::rendering::{Rendering, Timing};
 use crate::media::sidecar::{self, arguments};
@@ -18,21 +18,70 @@ const CRF: &str = "33";
 /// How much is left out of the search, up to 8: at 4 two cores make 1080p at a few pictures a second, below that hardly one.
 const SPEED: &str = "4";
 
-/// Encodes a WebM by quality.
+/// Encodes a WebM.
 ///
 /// # Errors
 /// When ffmpeg fails, is stopped or takes too long.
 pub async fn webm(
     bench: &Bench<'_>,
     rendering: &Rendering<'_>,
+    rate: Rate,
     target: &Path,
 ) -> Result<(), MediaError> {
     let feed = Feed::prepare(bench, rendering).await?;
+    let notes = bench.dir.join("vp9-pass");
+    let pass = |number: &str, bits: u64| {
+        arguments([
+            &"-b:v",
+            &bits.to_string(),
+            &"-pass",
+            &number,
+            &"-passlogfile",
+            &notes,
+        ])
+    };
+    let (quality, share) = match rate {
+        Rate::Quality | Rate::Graded { .. } => {
+            let mut quality = arguments([&"-crf", &CRF, &"-b:v", &"0"]);
+            quality.extend(film::bounded(rendering));
+            (quality, 0.1..0.95)
+        }
+        Rate::Average { video_bits, .. } => {
+            let mut list = feed.pictures("yuv420p", "");
+            list.extend(vp9(bench, rendering));
+            list.extend(pass("1", video_bits));
+            list.extend(arguments([&"-f", &"null", &"-"]));
+            film::run(bench, rendering, list, 0.1..0.4).await?;
+            (pass("2", video_bits), 0.4..0.95)
+        }
+        Rate::Again { video_bits, .. } => (pass("2", video_bits), 0.4..0.95),
+    };
     let mut list = feed.film("yuv420p");
     if rendering.plan.sound {
-        list.extend(rendering.windows.first().map(opus).unwrap_or_default());
+        let window = rendering.windows.first();
+        list.extend(
+            window
+                .map(|window| opus(window, rate.audio_bits()))
+                .unwrap_or_default(),
+        );
     }
-    list.extend(film::colours(rendering));
+    list.extend(vp9(bench, rendering));
+    list.extend(quality);
+    list.extend(arguments([
+        &"-map_metadata",
+        &"-1",
+        &"-map_chapters",
+        &"-1",
+        &"-f",
+        &"webm",
+    ]));
+    list.push(sidecar::file(target));
+    film::run(bench, rendering, list, share).await
+}
+
+/// The encoder of the pictures, without its rate.
+fn vp9(bench: &Bench<'_>, rendering: &Rendering<'_>) -> Vec<OsString> {
+    let mut list = film::colours(rendering);
     list.extend(arguments([
         &"-fps_mode",
         &"passthrough",
@@ -40,10 +89,6 @@ pub async fn webm(
         &format!("{}:{}", MILLI.num, MILLI.den),
         &"-c:v",
         &"libvpx-vp9",
-        &"-crf",
-        &CRF,
-        &"-b:v",
-        &"0",
         &"-deadline",
         &"good",
         &"-cpu-used",
@@ -59,15 +104,8 @@ pub async fn webm(
         &bench.engine.threads.to_string(),
         &"-bsf:v",
         &lasting(&rendering.timing),
-        &"-map_metadata",
-        &"-1",
-        &"-map_chapters",
-        &"-1",
-        &"-f",
-        &"webm",
     ]));
-    list.push(sidecar::file(target));
-    film::run(bench, rendering, list).await
+    list
 }
 
 /// Gives every packet the length of the last frame, by which the muxer tells where the film ends.
@@ -77,18 +115,19 @@ fn lasting(timing: &Timing) -> String {
 }
 
 /// Opus at its own rate, at most stereo.
-fn opus(window: &Window) -> Vec<OsString> {
+fn opus(window: &Window, bits: Option<u64>) -> Vec<OsString> {
     let mono = window
         .probe
         .audio
         .as_ref()
         .is_some_and(|audio| audio.channels == 1);
-    let (channels, bits) = if mono { ("1", "64k") } else { ("2", "112k") };
+    let (channels, usual) = if mono { ("1", 64_000) } else { ("2", 112_000) };
+    let bits = bits.map_or(usual, |bits| bits.min(usual));
     arguments([
         &"-c:a",
         &"libopus",
         &"-b:a",
-        &bits,
+        &bits.to_string(),
         &"-ac",
         &channels,
         &"-ar",

@@ -5,13 +5,13 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::feed::Feed;
-use super::film;
+use super::film::{self, Rate};
 use crate::media::rendering::Rendering;
 use crate::media::sidecar::{self, arguments};
 use crate::media::{Bench, MediaError};
 
 /// Of 100.
-const QUALITY: &str = "75";
+const QUALITY: u32 = 75;
 /// A picture that stands alone comes at least so often; players only ever begin at the first.
 const GROUP: &str = "120";
 
@@ -22,6 +22,7 @@ const GROUP: &str = "120";
 pub async fn webp(
     bench: &Bench<'_>,
     rendering: &Rendering<'_>,
+    rate: Rate,
     target: &Path,
 ) -> Result<(), MediaError> {
     let feed = Feed::prepare(bench, rendering).await?;
@@ -36,7 +37,7 @@ pub async fn webp(
         &"-lossless",
         &"0",
         &"-quality",
-        &QUALITY,
+        &(QUALITY * rate.percent() / 100).to_string(),
         &"-g",
         &GROUP,
         &"-map_metadata",
@@ -47,7 +48,7 @@ pub async fn webp(
         &"webp",
     ]));
     list.push(sidecar::file(target));
-    film::run(bench, rendering, list).await?;
+    film::run(bench, rendering, list, 0.1..0.95).await?;
     let length = rendering.seconds().micros() + 500;
     let (path, length) = (target.to_owned(), length / 1000);
     tokio::task::spawn_blocking(move || lasting(&path, length))

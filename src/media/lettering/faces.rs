@@ -48,8 +48,14 @@ const EMOJI: FaceId = FaceId(5);
 
 /// What comes with us; the scale brings capitals and the like to the height of the display face's.
 static BUNDLED: [(&[u8], f32); 6] = [
-    (include_bytes!("../../../assets/fonts/Anton-Regular.ttf"), 1.0),
-    (include_bytes!("../../../assets/fonts/NotoSans-Bold.ttf"), 1.15),
+    (
+        include_bytes!("../../../assets/fonts/Anton-Regular.ttf"),
+        1.0,
+    ),
+    (
+        include_bytes!("../../../assets/fonts/NotoSans-Bold.ttf"),
+        1.15,
+    ),
     (
         include_bytes!("../../../assets/fonts/NotoSansArabic-Bold.ttf"),
         1.2,
@@ -58,8 +64,14 @@ static BUNDLED: [(&[u8], f32); 6] = [
         include_bytes!("../../../assets/fonts/NotoSansDevanagari-Bold.ttf"),
         1.2,
     ),
-    (include_bytes!("../../../assets/fonts/NotoSansJP-Bold.ttf"), 1.0),
-    (include_bytes!("../../../assets/fonts/NotoEmoji-Bold.ttf"), 0.95),
+    (
+        include_bytes!("../../../assets/fonts/NotoSansJP-Bold.ttf"),
+        1.0,
+    ),
+    (
+        include_bytes!("../../../assets/fonts/NotoEmoji-Bold.ttf"),
+        0.95,
+    ),
 ];
 const SYSTEM: [&str; 2] = ["/usr/share/fonts", "/usr/local/share/fonts"];
 /// As far as the system's folders are looked through.
@@ -124,9 +136,8 @@ impl Faces {
             .map(FaceId)
             .filter(|id| voice == Voice::Display || *id != DISPLAY)
             .collect();
-        let has = |id: FaceId, grapheme: &str| {
-            self.face(id).is_some_and(|face| face.covers(grapheme))
-        };
+        let has =
+            |id: FaceId, grapheme: &str| self.face(id).is_some_and(|face| face.covers(grapheme));
         let first = |grapheme: &str| order.iter().copied().find(|id| has(*id, grapheme));
         // Letters of one script look alike: one face draws all of them if one can.
         let mut whole: Vec<(Script, Option<FaceId>)> = Vec::new();
@@ -166,7 +177,9 @@ impl Faces {
                     .or_else(|| first(grapheme).map(|face| (face, Script::Common))),
             };
             // Every letter has a face by now.
-            let Some((face, script)) = chosen else { continue };
+            let Some((face, script)) = chosen else {
+                continue;
+            };
             if scripts[place].is_some() {
                 last = chosen;
             }
@@ -213,8 +226,7 @@ impl Face {
     /// Whether it can draw this, as it is written or put together.
     fn covers(&self, grapheme: &str) -> bool {
         let map = self.font.charmap();
-        let has =
-            |letter: char| is_unseen(letter) || map.map_unicode(u32::from(letter)).is_some();
+        let has = |letter: char| is_unseen(letter) || map.map_unicode(u32::from(letter)).is_some();
         grapheme.chars().all(has) || grapheme.nfc().all(has)
     }
 }
@@ -305,7 +317,9 @@ fn is_noto(path: &Path) -> bool {
     let name = name(path);
     let font = path.extension().and_then(|ending| ending.to_str());
     name.starts_with("Noto")
-        && !["Color", "Italic", "Mono"].iter().any(|part| name.contains(part))
+        && !["Color", "Italic", "Mono"]
+            .iter()
+            .any(|part| name.contains(part))
         && font.is_some_and(|ending| {
             ["ttf", "otf", "ttc"]
                 .iter()
