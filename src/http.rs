@@ -84,6 +84,9 @@ pub const ROUTES: &[Entry] = &[
     api(Maker, "POST", "/api/clips", || {
         web::post().to(clips::submit)
     }),
+    api(Maker, "POST", "/api/clips:batch", || {
+        web::post().to(clips::batch)
+    }),
     api(Reader, "GET", "/api/clips", || web::get().to(clips::list)),
     api(Anyone, "GET", "/api/clips/{id}/events", || {
         web::get().to(events::clip)

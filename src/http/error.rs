@@ -12,6 +12,7 @@ use crate::app::rates::{Standing, TooOften};
 use crate::clip::change::ChangeError;
 use crate::cut::{CutError, sentence};
 use crate::library::LibraryError;
+use crate::library::again::AgainError;
 use crate::recipe::{RecipeError, Rule};
 use crate::room::NoRoom;
 use crate::source::gate::Refusal;
@@ -98,6 +99,8 @@ pub const CODES: &[(&str, u16)] = &[
     ("segments_conflict", 400),
     ("segments_empty", 400),
     ("segments_too_many", 400),
+    ("spans_missing", 400),
+    ("spans_too_many", 400),
     ("mode_unknown", 400),
     ("format_unknown", 400),
     ("height_invalid", 400),
@@ -539,6 +542,15 @@ impl From<ChangeError> for Problem {
             problem
         } else {
             problem.at(error.field())
+        }
+    }
+}
+
+impl From<AgainError> for Problem {
+    fn from(error: AgainError) -> Problem {
+        match error {
+            AgainError::Recipe(error) => error.into(),
+            AgainError::Library(error) => error.into(),
         }
     }
 }

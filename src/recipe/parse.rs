@@ -2,6 +2,7 @@
 
 mod fields;
 mod inquiry;
+mod merge;
 mod rule;
 
 use serde_json::{Map, Value};
@@ -11,8 +12,8 @@ use super::{Format, Mode, Recipe, SHORTEST, Segment, Shape, Source};
 use crate::seconds::Seconds;
 use crate::upload::UploadId;
 pub use inquiry::{Inquiry, name_of};
-use rule::{ANIMATION, BACKWARD, FIELDS};
-pub use rule::{RecipeError, Rule};
+use rule::{ANIMATION, BACKWARD};
+pub use rule::{FIELDS, RecipeError, Rule};
 
 const URL_CHARS: usize = 4096;
 pub(super) const TITLE_CHARS: usize = 300;
