@@ -169,10 +169,18 @@ mod tests {
             change.expires_at.map(|at| at.to_string()).as_deref(),
             Some("2027-01-31T17:00:00.000Z")
         );
+        let again = parse(r#"{"segments":[],"mute":null,"title":"x"}"#).unwrap();
+        let mut names: Vec<&str> = again.recipe.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(
+            (names, again.fields()),
+            (vec!["mute", "segments"], vec!["title"])
+        );
         for (body, code, field) in [
             ("", "json_invalid", ""),
             ("[]", "json_invalid", ""),
-            (r#"{"segments":[]}"#, "json_unknown_field", "segments"),
+            (r#"{"url":"https://e.com/"}"#, "json_unknown_field", "url"),
+            (r#"{"upload":null}"#, "json_unknown_field", "upload"),
             (r#"{"state":"ready"}"#, "json_unknown_field", "state"),
             (r#"{"pinned":1}"#, "field_type", "pinned"),
             (r#"{"pinned":null}"#, "field_type", "pinned"),

@@ -110,9 +110,9 @@ pub async fn again(
         }
         Remade::Unknown => return Err(LibraryError::NotFound),
     };
+    let view = view(app, id).await?;
     app.bus.tell(id, What::State(seq));
     app.work.notify_waiters();
-    let view = view(app, id).await?;
     if changed && view.clip.is_served() {
         record(app, &view.clip).await?;
     }
