@@ -80,8 +80,21 @@ impl From<&Caller> for Asker {
 /// # Errors
 /// When there were too many within a minute.
 pub fn count(app: &App, asker: &Asker, asked: Asked) -> Result<Option<Standing>, TooOften> {
+    count_several(app, asker, asked, 1)
+}
+
+/// The same for several at once: all of them are counted, or none.
+///
+/// # Errors
+/// When there were too many within a minute, or would be.
+pub fn count_several(
+    app: &App,
+    asker: &Asker,
+    asked: Asked,
+    number: u32,
+) -> Result<Option<Standing>, TooOften> {
     let counted = match asker.allowance {
-        Allowance::Limited => app.rates.take(asked, &asker.mark),
+        Allowance::Limited => app.rates.take_several(asked, &asker.mark, number),
         Allowance::Unlimited => Ok(None),
     };
     if counted.is_err() {

@@ -30,6 +30,7 @@ use crate::source::upload::UploadStore;
 use crate::store::LocalStore;
 use crate::store::ballast::Ballast;
 use crate::store::previews::Previews;
+use crate::store::windows::Windows;
 use crate::timestamp::Timestamp;
 
 /// One running service.
@@ -38,6 +39,8 @@ pub struct App {
     pub index: Index,
     pub store: LocalStore,
     pub previews: Previews,
+    /// What was fetched for clips, as long as it is kept.
+    pub windows: Windows,
     /// What is done with sources that are only looked at.
     pub desk: desk::Desk,
     pub uploads: UploadStore,

@@ -343,8 +343,8 @@ fn write(
     if wish.films == Films::Taken {
         index.each_clip(|clip| {
             go_on(stop)?;
-            let (State::Ready, Some(outcome), Some(name)) =
-                (clip.state, &clip.outcome, &clip.file_name)
+            let (true, Some(outcome), Some(name)) =
+                (clip.is_served(), &clip.outcome, &clip.file_name)
             else {
                 return Ok(());
             };
@@ -372,7 +372,7 @@ fn write(
         index.each_clip(|clip| {
             go_on(stop)?;
             about.clips += 1;
-            if matches!(clip.state, State::Ready | State::Expired) {
+            if clip.is_served() || clip.state == State::Expired {
                 into.write_all(&ledger_entry(&clip))?;
                 into.write_all(b"\n")?;
             }

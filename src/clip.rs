@@ -3,6 +3,7 @@
 pub mod change;
 pub mod worth;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::cost::Estimate;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Segment};
 use crate::seconds::Seconds;
 use crate::timestamp::Timestamp;
 
@@ -107,6 +108,9 @@ impl State {
             | (State::Cutting, State::Storing)
             | (State::Storing, State::Ready)
             | (State::Ready, State::Expired) => true,
+            // One that is made again, and back when that comes to nothing: see `Clip::before`.
+            (State::Ready, State::Queued)
+            | (State::Queued | State::Fetching | State::Cutting, State::Ready) => true,
             // Any clip that is not settled may fail or be cancelled; a running one may be queued again after an interruption.
             (from, State::Failed | State::Cancelled) => !from.is_settled(),
             (from, State::Queued) => {
@@ -223,6 +227,42 @@ pub struct Clip {
     pub attempts: u32,
     /// What it is expected to take, or was when it was planned.
     pub estimate: Estimate,
+    /// While it is made again: the recipe of the file that is there and served until the new one is. Result, file name and end are that
+    /// file's, too.
+    pub before: Option<Recipe>,
+    /// How often it became ready; the address of its picture tells one time from the other.
+    pub version: u32,
+    /// The window that it shares with clips that were asked for together with it.
+    pub sharing: Option<Sharing>,
+}
+
+/// A stretch that several clips are cut from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sharing {
+    /// The first of them, under whose id the window is kept.
+    pub first: ClipId,
+    /// What covers all of them.
+    pub span: Segment,
+}
+
+impl Clip {
+    /// Whether there is a file of it that is served.
+    pub fn is_served(&self) -> bool {
+        self.state == State::Ready || self.before.is_some()
+    }
+
+    /// The clip as it is served: of one that is made again, as it was before; none of one without a file.
+    pub fn as_served(&self) -> Option<Cow<'_, Clip>> {
+        match &self.before {
+            Some(before) => Some(Cow::Owned(Clip {
+                state: State::Ready,
+                recipe: before.clone(),
+                before: None,
+                ..self.clone()
+            })),
+            None => (self.state == State::Ready).then_some(Cow::Borrowed(self)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -262,6 +302,15 @@ mod tests {
                 "{state:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_clip_is_made_again_and_goes_back_to_what_it_was() {
+        assert!(State::Ready.may_become(State::Queued));
+        for state in State::ALL.into_iter().filter(|state| !state.is_settled()) {
+            assert!(state.may_become(State::Ready), "{state:?}");
+        }
+        assert!(!State::Failed.may_become(State::Ready));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod assembly;
 mod film;
+mod kept;
 mod link;
 mod opening;
 mod page;
@@ -30,6 +31,7 @@ use crate::source::playlist::PlaylistError;
 use crate::source::{self, Folders, Opened, SourceError};
 pub use film::About;
 use film::{Film, Hearing};
+pub use kept::Card;
 
 /// The engine and the way out.
 pub struct Tools {
@@ -51,6 +53,8 @@ pub struct Fetched {
     /// Bytes that travelled.
     pub bytes: u64,
     pub seconds: f64,
+    /// What others can be cut from, in files of the job's folder; none of what was cut from such, or is on the disk anyway.
+    pub card: Option<Card>,
 }
 
 /// What a look at a source may cost: an index of 64 MiB, and the beginnings of two streams.
@@ -212,22 +216,48 @@ impl Tools {
     pub async fn fetch(&self, bench: &Bench<'_>, recipe: &Recipe) -> Result<Fetched, CutError> {
         let began = Instant::now();
         let opened = self.open(bench, &recipe.source)?;
-        // A crop is a part of the best picture there is.
-        let look = recipe.look.suited(recipe.format);
-        let wanted = look.height.filter(|_| look.crop.is_none());
-        let height = wanted.unwrap_or_else(|| recipe.format.ceiling(self.engine.max_height));
+        let height = kept::height_of(recipe, self.engine.max_height);
         let fetching = async {
             let mut film = self.film(bench, &opened, height).await?;
-            let (windows, recipe) = film.windows(bench, recipe).await?;
-            Ok((windows, recipe, film.page_bytes))
+            let (windows, cut) = film.windows(bench, recipe).await?;
+            let card = Card::of(bench.dir, &film, &windows, recipe, height);
+            Ok((windows, cut, card, film.page_bytes))
         };
-        let (windows, recipe, page_bytes) = explained(timely(bench, fetching).await, &opened)?;
+        let (windows, recipe, card, page_bytes) =
+            explained(timely(bench, fetching).await, &opened)?;
         Ok(Fetched {
             windows,
             recipe,
             bytes: opened.bytes() + page_bytes,
             seconds: began.elapsed().as_secs_f64(),
+            card,
         })
+    }
+
+    /// The windows of a recipe out of what was fetched before, in files whose names `place` gives; none when that does not hold all of it.
+    ///
+    /// # Errors
+    /// When the files cannot be read.
+    pub async fn refetch(
+        &self,
+        bench: &Bench<'_>,
+        recipe: &Recipe,
+        card: &Card,
+        place: impl Fn(&str) -> PathBuf,
+    ) -> Result<Option<Fetched>, CutError> {
+        let began = Instant::now();
+        if !card.may_serve(recipe, self.engine.max_height) {
+            return Ok(None);
+        }
+        let reading = async { Ok(card.windows(bench, recipe, place).await?) };
+        let windows = timely(bench, reading).await?;
+        Ok(windows.map(|windows| Fetched {
+            windows,
+            recipe: recipe.clone(),
+            bytes: 0,
+            seconds: began.elapsed().as_secs_f64(),
+            card: None,
+        }))
     }
 
     /// Plans the clip from its windows.

@@ -1,4 +1,4 @@
-//! Eviction: what goes when there is too much, and in which order: the trash, previews, then the clips that are worth least. Uploads go
+//! Eviction: what goes when there is too much, and in which order: kept windows, the trash, previews, then the clips that are worth least. Uploads go
 //! by their own time; what is pinned, waits or runs does not go.
 
 use crate::app::keeping::Wanted;
@@ -122,7 +122,7 @@ pub fn goal(standing: &Standing, marks: &Marks, wanted: Wanted) -> Option<Goal> 
     })
 }
 
-/// Removes trash and previews for so many bytes and files more; returns how many bytes that gave. What cannot go is told in the log.
+/// Removes kept windows, trash and previews for so many bytes and files more; returns how many bytes that gave. What cannot go is told in the log.
 pub async fn drop_caches(app: &App, bytes: u64, files: u64) -> u64 {
     let mut goal = Goal {
         bytes,
@@ -136,14 +136,45 @@ pub async fn drop_caches(app: &App, bytes: u64, files: u64) -> u64 {
     report.bytes
 }
 
-/// The trash goes, then previews; what of it cannot go keeps neither the rest nor what comes after.
+/// Kept windows go, the trash, then previews; what of it cannot go keeps neither the rest nor what comes after.
 async fn caches(app: &App, goal: &mut Goal, report: &mut Report) {
+    if let Err(error) = drop_windows(app, goal, report).await {
+        report.fail("windows", &error);
+    }
     if let Err(error) = drop_trash(app, goal, report).await {
         report.fail("trash", &error);
     }
     if let Err(error) = drop_previews(app, goal, report).await {
         report.fail("previews", &error);
     }
+}
+
+async fn drop_windows(app: &App, goal: &mut Goal, report: &mut Report) -> Result<(), LibraryError> {
+    if goal.is_met() {
+        return Ok(());
+    }
+    let wanted = if goal.files > 0 { u64::MAX } else { goal.bytes };
+    let windows = app.windows.clone();
+    let going = blocking(move || {
+        let all = windows.bytes()?;
+        let going = windows.over(all.saturating_sub(wanted))?;
+        going
+            .iter()
+            .try_for_each(|window| windows.remove(window.id))?;
+        Ok(going)
+    });
+    for window in going.await? {
+        goal.less(window.bytes, FILES_OF_CLIP);
+        counted("window");
+        report.add(Removal {
+            what: Thing::Windows,
+            id: window.id.to_string(),
+            title: String::new(),
+            bytes: window.bytes,
+            reason: goal.why.clone(),
+        });
+    }
+    Ok(())
 }
 
 async fn drop_trash(app: &App, goal: &mut Goal, report: &mut Report) -> Result<(), LibraryError> {
@@ -219,7 +250,6 @@ pub async fn run(app: &App, report: &mut Report) -> Result<(), LibraryError> {
         return Ok(());
     };
     caches(app, &mut goal, report).await;
-    // Kept windows would go here, before clips; there are none yet.
     if !goal.is_met() {
         let before = report.of(Thing::Clips);
         let bytes = report.bytes;
@@ -359,6 +389,7 @@ mod tests {
                 ..Amounts::default()
             },
             previews: 0,
+            windows: 0,
         }
     }
 

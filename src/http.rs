@@ -86,6 +86,9 @@ pub const ROUTES: &[Entry] = &[
     api(Maker, "POST", "/api/clips", || {
         web::post().to(clips::submit)
     }),
+    api(Maker, "POST", "/api/clips:batch", || {
+        web::post().to(clips::batch)
+    }),
     api(Reader, "GET", "/api/clips", || web::get().to(clips::list)),
     api(Maker, "POST", "/api/clips:estimate", || {
         web::post().to(estimate::estimate)

@@ -1,6 +1,7 @@
 //! The index: the SQLite database, and the only place with SQL. One thread writes, in groups that share a commit; a few connections
 //! read. Nothing outside sees a connection or a transaction.
 
+pub mod batch;
 pub mod clips;
 pub mod costs;
 pub mod events;
@@ -11,6 +12,7 @@ pub mod mend;
 pub mod queue;
 pub mod rebuild;
 pub mod records;
+pub mod remake;
 pub mod schema;
 pub mod sources;
 pub mod still;
@@ -133,6 +135,8 @@ const MIGRATIONS: &[M<'static>] = &[
         .down(include_str!("index/schema/0008_watch.down.sql")),
     M::up(include_str!("index/schema/0009_search.up.sql"))
         .down(include_str!("index/schema/0009_search.down.sql")),
+    M::up(include_str!("index/schema/0010_remake.up.sql"))
+        .down(include_str!("index/schema/0010_remake.down.sql")),
 ];
 
 impl Index {

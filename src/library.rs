@@ -1,5 +1,8 @@
 //! What people do with clips: submit, look up, change, cancel, retry, remove; and what keeps index and store in step after a start.
 
+pub mod again;
+pub mod several;
+
 use crate::access::{self, Allowance, Asker, Caller};
 use crate::app::rates::{Asked, Standing, TooOften};
 use crate::app::{App, What};
@@ -10,7 +13,7 @@ use crate::index::IndexError;
 use crate::index::clips::Place;
 use crate::index::keeping::{Bounds, Changed};
 use crate::index::listing::Filter;
-use crate::index::queue::{Retried, Submission, Submitted};
+use crate::index::queue::{Barred, Retried, Submission, Submitted};
 use crate::index::trash::{Fate, Removed};
 use crate::recipe::{Recipe, Source, name_of};
 use crate::room::{self, NoRoom};
@@ -146,11 +149,7 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
     let estimate = app
         .costs()
         .guess(recipe.mode, length, recipe.segments.len());
-    let room = room::make_sure_of_room(app, estimate.bytes, 0).await;
-    if let Err(LibraryError::NoRoom(_)) = &room {
-        metrics::counter!("meme_maker_refusals_total", "code" => "disk_low").increment(1);
-    }
-    room?;
+    room_for(app, estimate.bytes).await?;
     let id = ClipId(uuid::Uuid::now_v7());
     let submission = Submission {
         id,
@@ -160,6 +159,7 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
         at_once: at_once(app, wish.asker.allowance),
         estimate,
         idempotency: wish.idempotency,
+        sharing: None,
     };
     match app
         .index
@@ -173,24 +173,40 @@ pub async fn submit(app: &App, wish: Wish) -> Result<View, LibraryError> {
             Ok(standing(app, clip, Some(place)))
         }
         Submitted::Known(clip) => view(app, clip.id).await,
-        Submitted::KeyReused => Err(LibraryError::KeyReused),
-        Submitted::UploadGone => Err(LibraryError::UploadGone),
-        Submitted::UploadIncomplete => {
-            let upload = upload.ok_or(LibraryError::UploadGone)?;
-            Err(LibraryError::UploadIncomplete {
+        Submitted::Barred(why) => Err(barred(app, why, upload.as_ref())),
+    }
+}
+
+/// Why nothing is queued, in the words of this room.
+fn barred(app: &App, why: Barred, upload: Option<&Upload>) -> LibraryError {
+    match why {
+        Barred::KeyReused => LibraryError::KeyReused,
+        Barred::UploadGone => LibraryError::UploadGone,
+        Barred::UploadIncomplete => match upload {
+            Some(upload) => LibraryError::UploadIncomplete {
                 received: upload.received,
                 length: upload.length,
-            })
-        }
-        Submitted::TooManyAtOnce => Err(too_many_at_once(app)),
-        Submitted::QueueFull(waiting) => {
+            },
+            None => LibraryError::UploadGone,
+        },
+        Barred::TooManyAtOnce => too_many_at_once(app),
+        Barred::QueueFull(waiting) => {
             metrics::counter!("meme_maker_refusals_total", "code" => "queue_full").increment(1);
-            Err(LibraryError::QueueFull {
+            LibraryError::QueueFull {
                 waiting,
                 retry_after: until_done(app),
-            })
+            }
         }
     }
+}
+
+/// Makes sure that there is room for what is asked for.
+async fn room_for(app: &App, bytes: u64) -> Result<(), LibraryError> {
+    let room = room::make_sure_of_room(app, bytes, 0).await;
+    if let Err(LibraryError::NoRoom(_)) = &room {
+        metrics::counter!("meme_maker_refusals_total", "code" => "disk_low").increment(1);
+    }
+    room
 }
 
 /// How many clips somebody may have waiting or running at once.
@@ -362,6 +378,31 @@ pub async fn change(
     // One after the other, so that the ledger ends with what the index ends with.
     let _turn = app.desk.turn(&turn_of(id)).await;
     let now = app.now();
+    let (bounds, most) = bounds(app, &change, right)?;
+    match app.index.change(now, id, change, bounds).await? {
+        Changed::Done(clip, seq) => {
+            // Those that wait or run write theirs when they are ready.
+            if clip.state.is_settled() || clip.is_served() {
+                record(app, &clip).await?;
+            }
+            app.bus.tell(id, What::State(seq));
+            view(app, id).await
+        }
+        Changed::State(state) => Err(LibraryError::State(
+            state.as_str(),
+            "pinned or given another end",
+        )),
+        Changed::PinsFull(pinned) => Err(LibraryError::PinsFull {
+            pinned: Bytes(pinned),
+            most: Bytes(most),
+        }),
+        Changed::Unknown => Err(LibraryError::NotFound),
+    }
+}
+
+/// How far a change may go, with the most bytes of pins; refused is one that asks for a moment out of bounds.
+fn bounds(app: &App, change: &Change, right: Right) -> Result<(Bounds, u64), LibraryError> {
+    let now = app.now();
     let retention = &app.settings.retention;
     if let Some(at) = change.expires_at {
         let latest = now.plus_hours(retention.max_days.saturating_mul(24));
@@ -378,25 +419,7 @@ pub async fn change(
         pinned: (right == Right::Own).then_some(most),
         anew: now.plus_hours(retention.hours),
     };
-    match app.index.change(now, id, change, bounds).await? {
-        Changed::Done(clip, seq) => {
-            // Those that wait or run write theirs when they are ready.
-            if clip.state.is_settled() {
-                record(app, &clip).await?;
-            }
-            app.bus.tell(id, What::State(seq));
-            view(app, id).await
-        }
-        Changed::State(state) => Err(LibraryError::State(
-            state.as_str(),
-            "pinned or given another end",
-        )),
-        Changed::PinsFull(pinned) => Err(LibraryError::PinsFull {
-            pinned: Bytes(pinned),
-            most: Bytes(most),
-        }),
-        Changed::Unknown => Err(LibraryError::NotFound),
-    }
+    Ok((bounds, most))
 }
 
 /// Writes a clip's entry in the ledger; on a full disk once more, when the ballast has made room.
@@ -459,8 +482,11 @@ pub async fn remove(app: &App, id: ClipId) -> Result<(), LibraryError> {
     }
     app.jobs.stop(id);
     app.bus.tell(id, What::Removed);
-    let store = app.store.clone();
+    let (store, windows) = (app.store.clone(), app.windows.clone());
     blocking(move || {
+        if let Err(error) = windows.remove(id) {
+            tracing::warn!(clip = %id, %error, "the kept window of a removed clip stays for the keeper");
+        }
         match removed {
             Removed::Trashed => store.put_aside(id)?,
             Removed::Gone | Removed::Unknown => store.remove_files(id)?,
@@ -481,21 +507,32 @@ pub async fn remove(app: &App, id: ClipId) -> Result<(), LibraryError> {
 /// # Errors
 /// When index or disk refuse.
 pub async fn reconcile(app: &App) -> Result<(), LibraryError> {
-    let store = app.store.clone();
-    let swept = blocking(move || store.sweep()).await?;
+    let (store, windows) = (app.store.clone(), app.windows.clone());
+    let (in_hand, swept) = blocking(move || {
+        let in_hand = store.working()?;
+        windows.sweep()?;
+        Ok((in_hand, store.sweep()?))
+    })
+    .await?;
     let failure = Failure {
         code: "interrupted".to_owned(),
         detail: "The service was interrupted twice while making this clip.".to_owned(),
         hint: "Try again; if it happens again, the operator should look at the log.".to_owned(),
     };
     let (queued, failed) = app.index.recover(app.now(), failure).await?;
+    for id in in_hand {
+        again::settle_files(app, id).await?;
+    }
     tracing::info!(swept, queued, failed, "picked up after the last run");
     Ok(())
 }
 
 /// The clip as the ledger keeps it: all that `reindex` needs, without secrets and without the visitor.
 pub fn ledger_entry(clip: &Clip) -> Vec<u8> {
-    serde_json::json!({
+    let served = clip.as_served();
+    // Of one that is made again, what is there.
+    let clip = served.as_deref().unwrap_or(clip);
+    let mut entry = serde_json::json!({
         "id": clip.id,
         "state": clip.state,
         "title": clip.title,
@@ -507,9 +544,11 @@ pub fn ledger_entry(clip: &Clip) -> Vec<u8> {
         "expires_at": clip.expires_at,
         "pinned": clip.pinned,
         "error": clip.failure,
-    })
-    .to_string()
-    .into_bytes()
+    });
+    if clip.version > 1 {
+        entry["version"] = clip.version.into();
+    }
+    entry.to_string().into_bytes()
 }
 
 /// Runs work that touches files off the async threads.

@@ -22,7 +22,7 @@ use crate::upload::UploadId;
 pub use fit::Fit;
 pub use format::{Format, Shape};
 pub use look::Look;
-pub use parse::{Inquiry, Limits, RecipeError, Rule, name_of, parse_source_url};
+pub use parse::{FIELDS, Inquiry, Limits, RecipeError, Rule, name_of, parse_source_url};
 pub use preset::Presets;
 
 /// What was asked.

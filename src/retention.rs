@@ -34,6 +34,8 @@ pub enum What {
     /// Sources that were looked at, by their number.
     Sources,
     Previews,
+    /// What was fetched for clips.
+    Windows,
     Trash,
     /// Files that belong to no clip.
     Orphans,
@@ -50,11 +52,12 @@ pub enum What {
 }
 
 impl What {
-    pub const ALL: [What; 13] = [
+    pub const ALL: [What; 14] = [
         What::Clips,
         What::Uploads,
         What::Sources,
         What::Previews,
+        What::Windows,
         What::Trash,
         What::Orphans,
         What::LostClips,
@@ -73,6 +76,7 @@ impl What {
             What::Uploads => ("upload", "uploads"),
             What::Sources => ("source", "sources"),
             What::Previews => ("preview", "previews"),
+            What::Windows => ("kept window", "kept windows"),
             What::Trash => ("clip in the trash", "clips in the trash"),
             What::Orphans => ("orphan", "orphans"),
             What::LostClips => ("lost clip", "lost clips"),
@@ -92,6 +96,7 @@ impl What {
             What::Uploads => "uploads",
             What::Sources => "sources",
             What::Previews => "previews",
+            What::Windows => "windows",
             What::Trash => "trash",
             What::Orphans => "orphans",
             What::LostClips => "lost_clips",
@@ -249,6 +254,8 @@ pub async fn tidy(app: &App, extent: Extent, manner: Manner) -> Report {
     told(&mut report, "uploads", done);
     let done = caches::previews(app, manner, &mut report).await;
     told(&mut report, "previews", done);
+    let done = caches::windows(app, manner, &mut report).await;
+    told(&mut report, "windows", done);
     let done = caches::trash(app, manner, &mut report).await;
     told(&mut report, "trash", done);
     if extent == Extent::All {

@@ -134,6 +134,8 @@ pub struct Standing {
     pub owed: u64,
     pub amounts: Amounts,
     pub previews: u64,
+    /// Kept of what was fetched for clips.
+    pub windows: u64,
 }
 
 impl Standing {
@@ -146,6 +148,7 @@ impl Standing {
             amounts.trash,
             amounts.work,
             self.previews,
+            self.windows,
         ]
         .into_iter()
         .fold(0, u64::saturating_add)
@@ -182,7 +185,8 @@ impl Standing {
         let there = match tight.holds {
             Holds::All => published
                 .saturating_add(amounts.uploads)
-                .saturating_add(self.previews),
+                .saturating_add(self.previews)
+                .saturating_add(self.windows),
             Holds::Clips => published,
             Holds::Others => return false,
         };
@@ -290,13 +294,14 @@ pub async fn disks(app: &App) -> Result<Disks, LibraryError> {
 /// # Errors
 /// When index or disk cannot be read.
 pub async fn standing(app: &App) -> Result<Standing, LibraryError> {
-    let previews = app.previews.clone();
-    let previews = blocking(move || previews.bytes()).await?;
+    let (previews, windows) = (app.previews.clone(), app.windows.clone());
+    let (previews, windows) = blocking(move || Ok((previews.bytes()?, windows.bytes()?))).await?;
     Ok(Standing {
         disks: disks(app).await?,
         owed: app.ballast.owed(),
         amounts: app.index.amounts(promised_since(app.now())).await?,
         previews,
+        windows,
     })
 }
 
@@ -391,6 +396,7 @@ mod tests {
                 ..Amounts::default()
             },
             previews: 0,
+            windows: 0,
         }
     }
 

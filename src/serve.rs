@@ -35,6 +35,7 @@ use crate::store::ballast::Ballast;
 use crate::store::lock::Held;
 use crate::store::places::Places;
 use crate::store::previews::Previews;
+use crate::store::windows::Windows;
 use crate::{http, keeper, library, monitor, sources, trail, uploads, worker};
 
 const UPKEEP: Duration = Duration::from_secs(10);
@@ -103,6 +104,7 @@ pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
     let storage = settings.storage_dir();
     let store = LocalStore::open(&storage, &data).map_err(in_folder(&storage))?;
     let previews = Previews::open(&data).map_err(in_folder(&data))?;
+    let windows = Windows::open(&data).map_err(in_folder(&data))?;
     let folder = settings.uploads_dir();
     let uploads = UploadStore::open(folder.clone()).map_err(in_folder(&folder))?;
     let index = Index::open(&data.join("index.db"), settings.index.readers)?;
@@ -126,6 +128,7 @@ pub async fn open(mut settings: Settings) -> Result<Shared, StartError> {
         index,
         store,
         previews,
+        windows,
         desk: Desk::new(&settings.sources),
         uploads,
         errands: Errands::here(),

@@ -8,7 +8,9 @@ pub mod lost;
 pub mod name;
 pub mod places;
 pub mod previews;
+mod replace;
 pub mod trash;
+pub mod windows;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -124,6 +126,13 @@ impl LocalStore {
     pub fn publish(&self, publication: &Publication<'_>) -> io::Result<()> {
         let target = self.clip_dir(publication.id);
         remove_dir(&target)?;
+        let staged = self.stage(publication, POSTER)?;
+        fs::rename(&staged, &target)?;
+        sync_dir(&self.clips)
+    }
+
+    /// Puts what is published together in a folder on the file system of the store, synced, with the picture under this name.
+    fn stage(&self, publication: &Publication<'_>, picture: &str) -> io::Result<PathBuf> {
         let staged = publication
             .clip
             .parent()
@@ -133,16 +142,14 @@ impl LocalStore {
         make_dir(&staged)?;
         let mut files = vec![(publication.clip, staged.join(publication.name.as_str()))];
         if let Some(poster) = publication.poster {
-            files.push((poster, staged.join(POSTER)));
+            files.push((poster, staged.join(picture)));
         }
         for (from, to) in files {
             fs::rename(from, &to)?;
             File::open(&to)?.sync_all()?;
         }
         sync_dir(&staged)?;
-        let staged = self.bring_over(publication.id, staged)?;
-        fs::rename(&staged, &target)?;
-        sync_dir(&self.clips)
+        self.bring_over(publication.id, staged)
     }
 
     /// Where the store lies on another file system than the work, files are copied beside their goal first, so that the last step is

@@ -1,21 +1,24 @@
 //! The worker: claims a clip and carries it through the house, claim to ready. One slot is one clip at a time.
 
-use std::path::{Path, PathBuf};
+mod gather;
+mod publish;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, What};
-use crate::clip::{Clip, ClipId, Failure, Outcome, State};
+use crate::clip::{Clip, ClipId, Failure, State};
 use crate::cost::{Estimate, Experience};
 use crate::cut::{CutError, sentence};
 use crate::index::IndexError;
-use crate::library::{self, LibraryError, blocking};
-use crate::media::{FIT, Made, MediaError, Planned};
+use crate::library::{LibraryError, blocking};
+use crate::media::{Bench, FIT, Made, MediaError, Planned};
 use crate::room;
-use crate::store::name::FileName;
-use crate::store::{self, Publication, disk};
+use crate::store::disk;
+use gather::Gathered;
 
 /// At most this often is progress told.
 const TELL_EVERY: Duration = Duration::from_millis(250);
@@ -79,6 +82,25 @@ impl JobError {
             JobError::Store(error) => disk::is_full(error),
             JobError::Unwanted => false,
         }
+    }
+
+    /// Whether other bytes might do better.
+    fn is_of_the_bytes(&self) -> bool {
+        matches!(
+            self,
+            JobError::Cut(CutError::Media(
+                MediaError::Unsupported(_)
+                    | MediaError::NoVideo
+                    | MediaError::NoFrames
+                    | MediaError::Range(_)
+                    | MediaError::Truncated { .. }
+                    | MediaError::Damaged(_)
+                    | MediaError::Check(_)
+                    | MediaError::Splice(_)
+                    | MediaError::Engine(_)
+                    | MediaError::Io(_)
+            ))
+        )
     }
 
     fn failure(&self) -> Failure {
@@ -159,18 +181,43 @@ async fn make(
     let dir = blocking(move || store.work_dir(id)).await?;
     let subject = id.to_string();
     let bench = app.tools.bench(&dir, stop, progress).about(&subject);
-    let fetched = app.tools.fetch(&bench, &clip.recipe).await?;
+    let mut gathered = gather::gather(app, clip, &bench).await?;
     advance(app, id, State::Fetching, State::Cutting).await?;
-    let planned = app.tools.plan(&bench, &fetched).await?;
-    expect(app, clip, &planned, fetched.seconds).await?;
-    let made = app.tools.make(&bench, planned, &clip.recipe).await?;
+    let made = match cut(app, clip, &bench, &gathered).await {
+        Err(error) if error.is_of_the_bytes() && gathered.kept.is_some() => {
+            tracing::warn!(clip = %id, error = %chain(&error), "what was kept is of no use; the source is asked");
+            if let Some(kept) = gathered.kept {
+                gather::forget(app, kept).await;
+            }
+            gathered = gather::fetch(app, clip, &bench).await?;
+            cut(app, clip, &bench, &gathered).await?
+        }
+        made => made?,
+    };
     let footprint = footprint(&dir).await;
     advance(app, id, State::Cutting, State::Storing).await?;
     let publishing = Instant::now();
-    let seq = publish(app, clip, &made, fetched.bytes).await?;
+    let fetched = &gathered.fetched;
+    let seq = publish::publish(app, clip, &made, fetched.bytes).await?;
     count(&made, fetched.seconds, publishing.elapsed());
-    learn(app, clip, &made, fetched.seconds, footprint).await;
+    // What was not fetched tells nothing about fetching.
+    if gathered.kept.is_none() {
+        learn(app, clip, &made, fetched.seconds, footprint).await;
+    }
+    gather::keep(app, clip, &bench, &gathered).await;
     Ok(seq)
+}
+
+async fn cut(
+    app: &App,
+    clip: &Clip,
+    bench: &Bench<'_>,
+    gathered: &Gathered,
+) -> Result<Made, JobError> {
+    let fetched = &gathered.fetched;
+    let planned = app.tools.plan(bench, fetched).await?;
+    expect(app, clip, &planned, fetched.seconds).await?;
+    Ok(app.tools.make(bench, planned, &clip.recipe).await?)
 }
 
 /// Where the time went, and by which method.
@@ -264,112 +311,6 @@ async fn advance(app: &App, id: ClipId, from: State, to: State) -> Result<(), Jo
         .ok_or(JobError::Unwanted)?;
     app.bus.tell(id, What::State(seq));
     Ok(())
-}
-
-/// The publish protocol: files for good, ledger, then one transaction in the index. If that last step does not happen, nothing
-/// points at the files and they go again.
-async fn publish(app: &App, clip: &Clip, made: &Made, bytes_fetched: u64) -> Result<i64, JobError> {
-    let id = clip.id;
-    let name = FileName::from_title(&clip.title, clip.recipe.format.as_str());
-    let path: PathBuf = made.path.clone();
-    let sha256 = blocking(move || store::sha256(&path)).await?;
-    let outcome = outcome(made, sha256, bytes_fetched);
-    let now = app.now();
-    let expires_at = now.plus_hours(app.settings.retention.hours);
-    let entry = library::ledger_entry(&Clip {
-        state: State::Ready,
-        outcome: Some(outcome.clone()),
-        file_name: Some(name.as_str().to_owned()),
-        finished_at: Some(now),
-        expires_at: Some(expires_at),
-        ..clip.clone()
-    });
-    let (store, ballast, file, poster, named) = (
-        app.store.clone(),
-        std::sync::Arc::clone(&app.ballast),
-        made.path.clone(),
-        made.poster.clone(),
-        name.clone(),
-    );
-    let published = blocking(move || {
-        store.publish(&Publication {
-            id,
-            name: &named,
-            clip: &file,
-            poster: poster.as_deref().map(Path::new),
-        })?;
-        match store.write_ledger(id, &entry) {
-            // All the work is done; a few hundred bytes are not to be the end of it.
-            Err(error) if disk::is_full(&error) && ballast.give_up()? > 0 => {
-                store.write_ledger(id, &entry)?;
-            }
-            written => written?,
-        }
-        Ok(store.size(id))
-    });
-    let committed = match published.await {
-        Ok(bytes) => app
-            .index
-            .ready(
-                now,
-                id,
-                outcome,
-                name.as_str().to_owned(),
-                bytes,
-                expires_at,
-            )
-            .await
-            .map_err(JobError::from),
-        Err(error) => Err(error.into()),
-    };
-    match committed {
-        Ok(Some((ready, seq))) => {
-            if ready.title != clip.title
-                && let Err(error) = library::record(app, &ready).await
-            {
-                tracing::warn!(clip = %id, error = %chain(&error), "the ledger has the title of before");
-            }
-            let clip = ready;
-            let size = clip.outcome.as_ref().map_or(0, |outcome| outcome.size);
-            tracing::info!(clip = %id, method = made.method.as_str(), bytes = size, frames = made.checked.frames, "clip ready");
-            Ok(seq)
-        }
-        not_ready => {
-            let store = app.store.clone();
-            blocking(move || {
-                store.remove_files(id)?;
-                store.remove_ledger(id)
-            })
-            .await?;
-            Err(not_ready.err().unwrap_or(JobError::Unwanted))
-        }
-    }
-}
-
-fn outcome(made: &Made, sha256: String, bytes_fetched: u64) -> Outcome {
-    let checked = &made.checked;
-    let copied = made.frames_copied;
-    Outcome {
-        method: made.method,
-        reason: made.reason.to_owned(),
-        fallback: made.fallback.clone(),
-        start: made.start,
-        end: made.end,
-        truncated: made.truncated,
-        duration: checked.duration,
-        frames: checked.frames,
-        frames_copied: copied,
-        frames_encoded: checked.frames - copied,
-        size: checked.size,
-        sha256,
-        width: checked.width,
-        height: checked.height,
-        fps: checked.fps,
-        video_codec: checked.video_codec.clone(),
-        audio_codec: checked.audio_codec.clone(),
-        bytes_fetched,
-        poster: made.poster.is_some(),
-    }
 }
 
 /// Tells how far the job is, at most four times a second. Never ends by itself.

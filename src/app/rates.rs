@@ -114,6 +114,19 @@ impl Rates {
     /// # Errors
     /// When there were too many; then this one is not counted.
     pub fn take(&self, asked: Asked, mark: &str) -> Result<Option<Standing>, TooOften> {
+        self.take_several(asked, mark, 1)
+    }
+
+    /// The same for several at once: all of them are counted, or none.
+    ///
+    /// # Errors
+    /// When there were too many, or would be.
+    pub fn take_several(
+        &self,
+        asked: Asked,
+        mark: &str,
+        number: u32,
+    ) -> Result<Option<Standing>, TooOften> {
         let rate = match asked {
             Asked::Clips => &self.clips,
             Asked::Sources => &self.sources,
@@ -121,7 +134,7 @@ impl Rates {
             Asked::WrongTokens => &self.wrong_tokens,
         };
         rate.as_ref()
-            .map_or(Ok(None), |rate| rate.take(asked, mark))
+            .map_or(Ok(None), |rate| rate.take(asked, mark, number))
     }
 }
 
@@ -135,7 +148,7 @@ impl Rate {
         })
     }
 
-    fn take(&self, asked: Asked, mark: &str) -> Result<Option<Standing>, TooOften> {
+    fn take(&self, asked: Asked, mark: &str, number: u32) -> Result<Option<Standing>, TooOften> {
         if self
             .taken
             .fetch_add(1, Ordering::Relaxed)
@@ -151,7 +164,12 @@ impl Rate {
             more_in: whole(more_in),
             all_in: whole(self.each() * (self.limit.get() - remaining)),
         };
-        match self.limiter.check_key(&mark.into()) {
+        let number = NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        let Ok(checked) = self.limiter.check_key_n(&mark.into(), number) else {
+            // More than there are in a minute, whoever waits.
+            return Err(TooOften(standing(0, Duration::from_secs(MINUTE))));
+        };
+        match checked {
             Ok(now) => {
                 let left = now.remaining_burst_capacity().min(self.limit.get());
                 Ok(Some(standing(left, self.each())))
@@ -278,6 +296,16 @@ mod tests {
         assert_eq!(left(&rates, "a"), Ok(2));
         clock.pass(3_600_000);
         assert_eq!(left(&rates, "a"), Ok(19));
+    }
+
+    #[test]
+    fn several_are_counted_all_or_none() {
+        let (rates, _) = rates(5);
+        let several = |number| rates.take_several(Asked::Clips, "a", number);
+        assert_eq!(several(3).unwrap().unwrap().remaining, 2);
+        assert!(several(3).is_err() && several(6).is_err());
+        assert_eq!(several(2).unwrap().unwrap().remaining, 0);
+        assert!(several(1).is_err());
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub struct Kept {
     pub clips: u64,
     pub uploads: u64,
     pub previews: u64,
+    pub windows: u64,
     pub work: u64,
     pub trash: u64,
     pub index: u64,

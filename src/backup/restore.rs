@@ -209,15 +209,16 @@ impl Room {
         let index = Still::open(index)?;
         let mut lost = Vec::new();
         index.each_clip(|mut clip| {
-            if clip.state == State::Ready {
+            if clip.is_served() {
                 if self.claim(&clip)? {
                     restored.files += 1;
                 } else if !look::is_served(places, &clip) {
+                    clip.recipe = clip.before.take().unwrap_or(clip.recipe);
                     clip.state = State::Expired;
                     lost.push(clip.id);
                 }
             }
-            if matches!(clip.state, State::Ready | State::Expired) {
+            if clip.is_served() || clip.state == State::Expired {
                 let path = ledger.join(format!("{}.json", clip.id));
                 write_new(&path, 0o640, &mut ledger_entry(&clip).as_slice())?;
             }

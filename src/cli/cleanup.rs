@@ -98,6 +98,7 @@ fn line(verb: &str, removal: &Removal) -> String {
         What::Uploads
         | What::Sources
         | What::Previews
+        | What::Windows
         | What::Trash
         | What::Work
         | What::History

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::recipe;
 use crate::timestamp::Timestamp;
 use crate::title;
 
@@ -11,6 +12,8 @@ pub struct Change {
     pub title: Option<String>,
     pub pinned: Option<bool>,
     pub expires_at: Option<Timestamp>,
+    /// Fields of the recipe by which the clip is to be made again; `null` takes one away. None when it stays as it is.
+    pub recipe: Map<String, Value>,
 }
 
 /// Why a body is no change; the message is the sentence people read.
@@ -61,7 +64,9 @@ impl ChangeError {
         match self {
             ChangeError::Json => "Send an object like {\"pinned\":true}.".to_owned(),
             ChangeError::UnknownField(_) => {
-                format!("What can be changed is {}.", FIELDS.join(", "))
+                let recipe = recipe::FIELDS.into_iter().filter(|name| is_of_recipe(name));
+                let all: Vec<&str> = FIELDS.into_iter().chain(recipe).collect();
+                format!("What can be changed is {}.", all.join(", "))
             }
             ChangeError::Type(..) => {
                 "Look at /api/openapi.json for the shape of a change.".to_owned()
@@ -83,9 +88,12 @@ impl Change {
         let Value::Object(fields) = value else {
             return Err(ChangeError::Json);
         };
-        if let Some(name) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
+        let known = |name: &str| FIELDS.contains(&name) || is_of_recipe(name);
+        if let Some(name) = fields.keys().find(|name| !known(name)) {
             return Err(ChangeError::UnknownField(name.clone()));
         }
+        let recipe = fields.iter().filter(|(name, _)| is_of_recipe(name));
+        let recipe = recipe.map(|(name, value)| (name.clone(), value.clone()));
         Ok(Change {
             title: new_title(&fields)?,
             pinned: match fields.get("pinned") {
@@ -94,10 +102,11 @@ impl Change {
                 Some(_) => return Err(ChangeError::Type("pinned", "true or false")),
             },
             expires_at: moment(&fields)?,
+            recipe: recipe.collect(),
         })
     }
 
-    /// The names of what is to be different.
+    /// The names of what is to be different about the clip as it is.
     pub fn fields(&self) -> Vec<&'static str> {
         let named = [
             self.title.is_some(),
@@ -110,6 +119,11 @@ impl Change {
             .map(|(name, _)| name)
             .collect()
     }
+}
+
+/// Whether a clip is made again for this. The source stays: another one is another clip. A title is the clip's.
+fn is_of_recipe(name: &str) -> bool {
+    recipe::FIELDS.contains(&name) && !matches!(name, "url" | "upload" | "title")
 }
 
 fn new_title(fields: &Map<String, Value>) -> Result<Option<String>, ChangeError> {
@@ -155,10 +169,18 @@ mod tests {
             change.expires_at.map(|at| at.to_string()).as_deref(),
             Some("2027-01-31T17:00:00.000Z")
         );
+        let again = parse(r#"{"segments":[],"mute":null,"title":"x"}"#).unwrap();
+        let mut names: Vec<&str> = again.recipe.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(
+            (names, again.fields()),
+            (vec!["mute", "segments"], vec!["title"])
+        );
         for (body, code, field) in [
             ("", "json_invalid", ""),
             ("[]", "json_invalid", ""),
-            (r#"{"segments":[]}"#, "json_unknown_field", "segments"),
+            (r#"{"url":"https://e.com/"}"#, "json_unknown_field", "url"),
+            (r#"{"upload":null}"#, "json_unknown_field", "upload"),
             (r#"{"state":"ready"}"#, "json_unknown_field", "state"),
             (r#"{"pinned":1}"#, "field_type", "pinned"),
             (r#"{"pinned":null}"#, "field_type", "pinned"),

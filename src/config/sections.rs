@@ -86,6 +86,8 @@ pub struct Engine {
     pub probe_seconds: u64,
     pub fetch_seconds: u64,
     pub cut_seconds: u64,
+    pub window_hours: u32,
+    pub window_bytes: Bytes,
 }
 
 /// Where videos may come from, beside links to files.
@@ -272,6 +274,8 @@ impl Default for Engine {
             probe_seconds: 30,
             fetch_seconds: 300,
             cut_seconds: 900,
+            window_hours: 24,
+            window_bytes: Bytes(2_000_000_000),
         }
     }
 }

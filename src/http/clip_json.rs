@@ -15,6 +15,7 @@ use crate::timestamp::Timestamp;
 pub struct ClipJson {
     /// UUIDv7.
     pub id: String,
+    /// One that is made again is not `ready` and has a result.
     pub state: State,
     /// The state in one word for people.
     pub stage: &'static str,
@@ -26,9 +27,10 @@ pub struct ClipJson {
     /// What it is expected to take; guessed at first, told by its plan later.
     pub estimate: Estimate,
     pub title: String,
-    /// What was asked; can be posted again as it is, unless it was made from an upload: only the answer to `POST /api/clips` names that.
+    /// What was asked, last; can be posted again as it is, unless it was made from an upload: only the answer to `POST /api/clips` names that.
     #[schema(value_type = Object)]
     pub recipe: serde_json::Value,
+    /// Of the file that is served; while a clip is made again, that of before, as are the addresses.
     pub result: Option<Outcome>,
     pub urls: Urls,
     #[schema(value_type = String, format = DateTime)]
@@ -46,7 +48,7 @@ pub struct ClipJson {
     pub delete_token: Option<String>,
 }
 
-/// Where things are; relative unless `server.base_url` is set. Those of the file are null until the clip is ready.
+/// Where things are; relative unless `server.base_url` is set. Those of the file are null until there is one.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Urls {
     #[serde(rename = "self")]
@@ -112,21 +114,30 @@ impl Urls {
     /// The addresses of a clip.
     pub fn new(clip: &Clip, base_url: &str) -> Urls {
         let id = clip.id;
-        let ready = clip.state == State::Ready;
-        let when_ready = |path: String| ready.then(|| format!("{base_url}{path}"));
+        let served = clip.is_served();
+        let when_served = |path: String| served.then(|| format!("{base_url}{path}"));
         let file = clip
             .file_name
             .as_ref()
             .map(|name| format!("/api/files/clips/{id}/{}", segment(name)));
+        let poster = format!("/api/files/clips/{id}/{POSTER}{}", version_query(clip));
         let has_poster = clip.outcome.as_ref().is_some_and(|outcome| outcome.poster);
         Urls {
             own: format!("{base_url}/api/clips/{id}"),
             page: format!("{base_url}/c/{id}"),
-            file: file.and_then(when_ready),
-            download: when_ready(format!("/api/clips/{id}/download")),
-            poster: when_ready(format!("/api/files/clips/{id}/{POSTER}")).filter(|_| has_poster),
-            embed: when_ready(format!("/embed/{id}")),
+            file: file.and_then(when_served),
+            download: when_served(format!("/api/clips/{id}/download")),
+            poster: when_served(poster).filter(|_| has_poster),
+            embed: when_served(format!("/embed/{id}")),
         }
+    }
+}
+
+/// What tells the picture of one version from that of another, whose address it has.
+fn version_query(clip: &Clip) -> String {
+    match clip.version {
+        0 | 1 => String::new(),
+        version => format!("?v={version}"),
     }
 }
 

@@ -12,12 +12,14 @@ use super::clip_json::ClipJson;
 use super::error::{Failed, For, Problem, ProblemBody, id_of, not_found};
 use super::{AppData, ratelimit, visitor};
 use crate::access::{self, Caller};
-use crate::app::rates::Asked;
+use crate::app::rates;
 use crate::app::{App, What};
 use crate::clip::change::Change;
 use crate::clip::{ClipId, State};
 use crate::config::Settings;
 use crate::index::listing::Filter;
+use crate::library::again::{self, Asked};
+use crate::library::several::{self, Wishes};
 use crate::library::{self, LibraryError, Right, View, Wish};
 use crate::recipe::{Limits, Recipe};
 use crate::seconds::Seconds;
@@ -161,10 +163,7 @@ pub async fn submit(
         }
         None => view,
     };
-    let mut answer = ClipJson::new(&view, &app.settings.server.base_url);
-    answer.delete_token = Some(app.secret.delete_token(id));
-    // Whoever asked knows the upload's id already.
-    answer.recipe = serde_json::to_value(&view.clip.recipe).unwrap_or_default();
+    let answer = submitted(&app, &view);
     let status = if wait.is_some() && view.clip.state.is_settled() {
         StatusCode::OK
     } else {
@@ -401,7 +400,7 @@ pub async fn retry(app: AppData, request: HttpRequest) -> Result<HttpResponse, F
         return Err(LibraryError::State(state.as_str(), "made again")).answering(&request);
     }
     let asker = visitor::asker(&app, &request);
-    let standing = access::count(&app, &asker, Asked::Clips).answering(&request)?;
+    let standing = access::count(&app, &asker, rates::Asked::Clips).answering(&request)?;
     let view = library::retry(&app, id, asker.allowance).await;
     let view = view.answering(&request)?;
     let answer = ClipJson::new(&view, &app.settings.server.base_url);
@@ -409,7 +408,8 @@ pub async fn retry(app: AppData, request: HttpRequest) -> Result<HttpResponse, F
     Ok(ratelimit::told(response, standing))
 }
 
-/// What `PATCH /api/clips/{id}` takes; what is left out stays as it is.
+/// What `PATCH /api/clips/{id}` takes; what is left out stays as it is. Beside these any field of a recipe but its source, `null` to take one
+/// away: then the clip is made again under the same link, and what is there is served until the new file is.
 #[derive(utoipa::ToSchema)]
 #[schema(as = Change, example = json!({"pinned": true}))]
 #[expect(
@@ -425,10 +425,11 @@ pub struct ChangeBody {
     expires_at: Option<String>,
 }
 
-/// Changes a clip's title, or how long it is kept.
+/// Changes a clip's title, or how long it is kept; or has it made again by another recipe, under the same link.
 #[utoipa::path(patch, path = "/api/clips/{id}", tag = "clips", request_body = ChangeBody, params(("id" = String, Path)),
     security(("delete_token" = []), ("token" = [])),
-    responses((status = 200, body = ClipJson), (status = "4XX", body = ProblemBody), (status = 507, body = ProblemBody)))]
+    responses((status = 200, body = ClipJson), (status = 202, description = "Queued, to be made again", body = ClipJson),
+              (status = "4XX", body = ProblemBody), (status = 503, body = ProblemBody), (status = 507, body = ProblemBody)))]
 pub async fn change(
     app: AppData,
     request: HttpRequest,
@@ -437,10 +438,109 @@ pub async fn change(
     let (id, right) = held(&app, &request).await?;
     let body = body_of(&app, &request, body).answering(&request)?;
     let change = Change::from_json(&body).answering(&request)?;
+    if !change.recipe.is_empty() {
+        let asked = again::asked(&app, id, change.clone(), &limits(&app.settings)).await;
+        if let Asked::Again(wish) = asked.answering(&request)? {
+            return make_again(&app, &request, (id, right), *wish).await;
+        }
+    }
     let view = library::change(&app, id, change, right)
         .await
         .answering(&request)?;
     Ok(render(&app, &view))
+}
+
+async fn make_again(
+    app: &App,
+    request: &HttpRequest,
+    (id, right): (ClipId, Right),
+    wish: again::Wish,
+) -> Result<HttpResponse, Failed> {
+    let asker = visitor::asker(app, request);
+    let standing = access::count(app, &asker, rates::Asked::Clips).answering(request)?;
+    let view = again::again(app, id, wish, right, asker.allowance).await;
+    let answer = ClipJson::new(&view.answering(request)?, &app.settings.server.base_url);
+    let response = HttpResponse::Accepted().json(answer);
+    Ok(ratelimit::told(response, standing))
+}
+
+/// What `POST /api/clips:batch` takes: beside the source and the spans any field of a recipe, for all of them.
+#[derive(utoipa::ToSchema)]
+#[schema(as = Batch, example = json!({"url": "https://example.com/v.mp4", "spans": [{"start": 10, "end": 15}, {"start": "1:10", "end": "1:20"}]}))]
+#[expect(
+    dead_code,
+    reason = "read by the OpenAPI document only; the recipe's own parser gives better errors"
+)]
+pub struct BatchBody {
+    /// http or https; this or `upload`.
+    url: Option<String>,
+    /// The id of a complete upload; this or `url`.
+    upload: Option<String>,
+    /// One clip each; at most `limits.max_segments`.
+    spans: Vec<SpanBody>,
+}
+
+/// One clip's stretch.
+#[derive(utoipa::ToSchema)]
+#[schema(as = Span)]
+#[expect(dead_code, reason = "as above")]
+pub struct SpanBody {
+    start: Time,
+    end: Time,
+    title: Option<String>,
+}
+
+/// Clips that were asked for together.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Batch {
+    /// In the order of the spans.
+    pub ids: Vec<String>,
+    /// Each with its `delete_token`.
+    pub clips: Vec<ClipJson>,
+}
+
+/// Makes several clips of one source: all of them are queued, or none. What lies close together is fetched once.
+#[utoipa::path(post, path = "/api/clips:batch", tag = "clips", security((), ("token" = [])), request_body = BatchBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body bring back the first answer.")),
+    responses((status = 202, description = "Queued", body = Batch), (status = "4XX", body = ProblemBody), (status = 503, body = ProblemBody),
+              (status = 507, body = ProblemBody)))]
+pub async fn batch(
+    app: AppData,
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> Result<HttpResponse, Failed> {
+    let wishes = wishes(&app, &request, body).answering(&request)?;
+    let standing = several::count(&app, &wishes).await.answering(&request)?;
+    let views = several::submit(&app, wishes).await.answering(&request)?;
+    let clips: Vec<ClipJson> = views.iter().map(|view| submitted(&app, view)).collect();
+    for clip in &clips {
+        tracing::info!(clip = %clip.id, request = id_of(&request), "clip submitted");
+    }
+    let ids = clips.iter().map(|clip| clip.id.clone()).collect();
+    let response = HttpResponse::Accepted().json(Batch { ids, clips });
+    Ok(ratelimit::told(response, standing))
+}
+
+fn wishes(
+    app: &App,
+    request: &HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> Result<Wishes, Problem> {
+    let body = body_of(app, request, body)?;
+    Ok(Wishes {
+        recipes: Recipe::several_from_json(&body, &limits(&app.settings))?,
+        asker: visitor::asker(app, request),
+        idempotency: idempotency(request.headers(), &body)?,
+    })
+}
+
+/// A clip as whoever asked for it may see it.
+fn submitted(app: &App, view: &View) -> ClipJson {
+    let mut answer = ClipJson::new(view, &app.settings.server.base_url);
+    answer.delete_token = Some(app.secret.delete_token(view.clip.id));
+    // Whoever asked knows the upload's id already.
+    answer.recipe = serde_json::to_value(&view.clip.recipe).unwrap_or_default();
+    answer
 }
 
 /// Removes a clip. Its files stay in the trash for `retention.trash_hours`, where only the operator can bring them back.

@@ -13,6 +13,7 @@ use crate::clip::change::ChangeError;
 use crate::cut::{CutError, sentence};
 use crate::estimate::EstimateError;
 use crate::library::LibraryError;
+use crate::library::again::AgainError;
 use crate::recipe::{RecipeError, Rule};
 use crate::room::NoRoom;
 use crate::source::gate::Refusal;
@@ -99,6 +100,8 @@ pub const CODES: &[(&str, u16)] = &[
     ("segments_conflict", 400),
     ("segments_empty", 400),
     ("segments_too_many", 400),
+    ("spans_missing", 400),
+    ("spans_too_many", 400),
     ("mode_unknown", 400),
     ("format_unknown", 400),
     ("height_invalid", 400),
@@ -201,7 +204,6 @@ pub const CODES: &[(&str, u16)] = &[
     ("clip_empty", 0),
     ("crop_outside", 400),
     ("crop_too_small", 400),
-    ("source_no_sound", 0),
     ("fit_too_small", 0),
     ("caption_letters", 0),
     ("caption_failed", 0),
@@ -549,6 +551,15 @@ impl From<ChangeError> for Problem {
             problem
         } else {
             problem.at(error.field())
+        }
+    }
+}
+
+impl From<AgainError> for Problem {
+    fn from(error: AgainError) -> Problem {
+        match error {
+            AgainError::Recipe(error) => error.into(),
+            AgainError::Library(error) => error.into(),
         }
     }
 }

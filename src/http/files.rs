@@ -40,27 +40,56 @@ pub async fn file(app: AppData, request: HttpRequest) -> Result<HttpResponse, Fa
         Err(_) => return Err(not_found()).answering(&request),
     };
     let clip = library::view(&app, id).await.answering(&request)?.clip;
-    let published =
-        clip.state == State::Ready && (clip.file_name.as_deref() == Some(&name) || name == POSTER);
-    if !published {
+    if !clip.is_served() {
         return Err(not_found()).answering(&request);
+    }
+    if clip.file_name.as_deref() != Some(&name) && name != POSTER {
+        return moved(&app, &request, &clip, &name);
     }
     let attachment = request
         .query_string()
         .split('&')
         .any(|pair| pair == "download=1");
-    serve(
-        &app,
-        &request,
-        &clip,
-        &name,
-        if attachment {
-            Disposition::Attachment
-        } else {
-            Disposition::Inline
-        },
-    )
-    .await
+    let how = if attachment {
+        Disposition::Attachment
+    } else {
+        Disposition::Inline
+    };
+    let served = serve(&app, &request, &clip, &name, how).await;
+    if served.is_err() && name != POSTER {
+        // It may have been exchanged since the index was asked.
+        let clip = library::view(&app, id).await.answering(&request)?.clip;
+        if clip.is_served() && clip.file_name.as_deref() != Some(&name) {
+            return moved(&app, &request, &clip, &name);
+        }
+    }
+    served
+}
+
+/// Leads from the name that a clip's file had before it was made again to the one that it has.
+fn moved(
+    app: &App,
+    request: &HttpRequest,
+    clip: &Clip,
+    name: &str,
+) -> Result<HttpResponse, Failed> {
+    let file = Urls::new(clip, &app.settings.server.base_url).file;
+    let Some(file) = file.filter(|_| clip.version > 1 && format_of(name).is_some()) else {
+        return Err(not_found()).answering(request);
+    };
+    let query = match request.query_string() {
+        "" => String::new(),
+        query => format!("?{query}"),
+    };
+    Ok(HttpResponse::TemporaryRedirect()
+        .insert_header((header::LOCATION, format!("{file}{query}")))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .finish())
+}
+
+/// The format that a file's name tells: while a clip is made again its recipe is another's.
+fn format_of(name: &str) -> Option<Format> {
+    name.rsplit_once('.')?.1.parse().ok()
 }
 
 /// The clip as an attachment, or where it is.
@@ -156,7 +185,7 @@ async fn serve(
     let kind = if name == POSTER {
         Format::Jpg.media_type()
     } else {
-        clip.recipe.format.media_type()
+        format_of(name).unwrap_or(clip.recipe.format).media_type()
     };
     let accel = &app.settings.server.accel;
     let mut response = if !accel.is_empty() && visitor::forwarded(&app.settings, request) {
@@ -188,7 +217,7 @@ async fn serve(
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_DISPOSITION, disposition(name, how)),
-        (header::CACHE_CONTROL, caching(app, clip)),
+        (header::CACHE_CONTROL, caching(app, request, clip, name)),
         // Other sites may show it: that is what a link is for.
         (
             header::CROSS_ORIGIN_RESOURCE_POLICY,
@@ -226,9 +255,15 @@ fn disposition(name: &str, how: Disposition) -> String {
     )
 }
 
-/// The bytes at an address never change while it exists; after that nobody should still have them.
-fn caching(app: &App, clip: &Clip) -> String {
+/// The bytes at an address never change while it exists; after that nobody should still have them. Only the picture of a clip that was made
+/// again has an address without its version, too.
+fn caching(app: &App, request: &HttpRequest, clip: &Clip, name: &str) -> String {
     const YEAR: i64 = 31_536_000;
+    let version = format!("v={}", clip.version);
+    let mut asked = request.query_string().split('&');
+    if name == POSTER && clip.version > 1 && !asked.any(|pair| pair == version) {
+        return "public, no-cache".to_owned();
+    }
     let left = match clip.expires_at {
         Some(at) if !clip.pinned => ((at.0 - app.now().0) / 1000).clamp(0, YEAR),
         _ => YEAR,

@@ -13,10 +13,10 @@ use super::{
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Meme Maker", description = "Frame-exact clips from a link."),
-    paths(clips::submit, clips::list, clips::show, clips::cancel, clips::retry, clips::change, clips::remove, keeping::preview, keeping::run, keeping::trash, keeping::restore, events::clip, files::download,
+    paths(clips::submit, clips::batch, clips::list, clips::show, clips::cancel, clips::retry, clips::change, clips::remove, keeping::preview, keeping::run, keeping::trash, keeping::restore, events::clip, files::download,
           files::file, file_head, sources::look, sources::show, stream::stream, stream_head, sources::filmstrip, sources::waveform, uploads::options, uploads::create, uploads::show, uploads::add, uploads::remove, backups::make, backups::list, health::live, health::ready, health::metrics, document,
           tokens::list, tokens::create, tokens::revoke, estimate::estimate, presets::list, settings::show, feed::all, watch::disk, watch::history, watch::queue, trail::trail, watch::health),
-    components(schemas(ProblemBody, clip_json::ClipJson, clips::RecipeBody, clips::ChangeBody, clips::SegmentBody, clips::Time, watch::MetricsJson)),
+    components(schemas(ProblemBody, clip_json::ClipJson, clips::RecipeBody, clips::BatchBody, clips::ChangeBody, clips::SegmentBody, clips::Time, watch::MetricsJson)),
     modifiers(&Additions)
 )]
 struct Document;

@@ -148,7 +148,7 @@ pub async fn clip(app: AppData, request: HttpRequest) -> Result<HttpResponse, Fa
 /// A clip to be shown inside another site's page.
 pub async fn embed(app: AppData, request: HttpRequest) -> Result<HttpResponse, Failed> {
     let clip = match find(&app, &request).await? {
-        Some(clip) if clip.state == State::Ready => clip,
+        Some(clip) if clip.is_served() => clip,
         Some(clip) if clip.state == State::Expired => return gone(Some(&clip)).answering(&request),
         Some(_) | None => return gone(None).answering(&request),
     };

@@ -17,7 +17,13 @@ pub struct Place {
 }
 
 pub(super) const COLUMNS: &str = "id, state, title, recipe, outcome, file_name, failure, created_at, finished_at, expires_at, pinned, views, \
-                       downloads, attempts, estimate, estimate_seconds";
+                       downloads, attempts, estimate, estimate_seconds, before, version, sharing";
+
+/// The place of the first column that a query names behind those of a clip.
+pub(super) const BEHIND: usize = 19;
+
+/// Rows whose files are served: those of clips that are made again are, until the new ones are there.
+pub(super) const SERVED: &str = "(state = 'ready' OR before IS NOT NULL)";
 
 impl Index {
     /// A clip and its place in the queue, if it waits.
@@ -49,6 +55,30 @@ impl Index {
     ) -> Result<Vec<(ClipId, Option<State>)>, IndexError> {
         self.read(move |connection| {
             let mut query = connection.prepare_cached("SELECT state FROM clips WHERE id = ?1")?;
+            ids.into_iter()
+                .map(|id| {
+                    let state: Option<String> = query
+                        .query_row([id.to_string()], |row| row.get(0))
+                        .optional()?;
+                    Ok((id, state.map(|state| parse_state(&state)).transpose()?))
+                })
+                .collect()
+        })
+        .await
+    }
+
+    /// The states that the published files of `ids` are of: those of a clip that is made again are a ready one's.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn states_of_files(
+        &self,
+        ids: Vec<ClipId>,
+    ) -> Result<Vec<(ClipId, Option<State>)>, IndexError> {
+        self.read(move |connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT CASE WHEN before IS NULL THEN state ELSE 'ready' END FROM clips WHERE id = ?1",
+            )?;
             ids.into_iter()
                 .map(|id| {
                     let state: Option<String> = query
@@ -125,6 +155,9 @@ pub(super) fn clip_of(row: &Row<'_>) -> Result<Clip, IndexError> {
             bytes: row.get(14)?,
             seconds: row.get(15)?,
         },
+        before: stored(16)?.map(|text| unjson(&text)).transpose()?,
+        version: row.get(17)?,
+        sharing: stored(18)?.map(|text| unjson(&text)).transpose()?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::clips::{COLUMNS, clip_of, json, parse_id};
+use super::clips::{BEHIND, COLUMNS, clip_of, json, parse_id};
 use super::events::{self, Entry, Kind};
 use super::trash::{self, Fate, Why};
 use super::{Index, IndexError};
@@ -115,7 +115,7 @@ impl Index {
                  RETURNING {COLUMNS}, bytes"
             ))?;
             let rows = update.query_map(params![now.0, limit], |row| {
-                Ok((clip_of(row), row.get::<_, u64>(16)?))
+                Ok((clip_of(row), row.get::<_, u64>(BEHIND)?))
             })?;
             let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
             let mut ended = Vec::with_capacity(rows.len());
@@ -194,7 +194,7 @@ impl Index {
             for id in &ids {
                 let row = params![id.to_string(), json(&ending.failure)?, now.0, lost];
                 let found = update
-                    .query_row(row, |row| Ok((clip_of(row), row.get::<_, u64>(16)?)))
+                    .query_row(row, |row| Ok((clip_of(row), row.get::<_, u64>(BEHIND)?)))
                     .optional()?;
                 let Some((clip, bytes)) = found else { continue };
                 trash::forget(connection, &id.to_string())?;

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::clips::{COLUMNS, clip_of, find};
+use super::clips::{COLUMNS, SERVED, clip_of, find};
 use super::events::{self, Entry, Kind};
 use super::{Index, IndexError};
 use crate::clip::change::Change;
@@ -154,7 +154,7 @@ fn used(
     Ok(())
 }
 
-fn changed(
+pub(super) fn changed(
     connection: &Connection,
     now: Timestamp,
     id: ClipId,
@@ -165,7 +165,7 @@ fn changed(
         return Ok(Changed::Unknown);
     };
     let of_ready = change.pinned.is_some() || change.expires_at.is_some();
-    if of_ready && clip.state != State::Ready {
+    if of_ready && !clip.is_served() {
         return Ok(Changed::State(clip.state));
     }
     let subject = id.to_string();
@@ -210,15 +210,15 @@ fn changed(
 
 /// Counts the sums anew, and what ready clips are worth that have none yet: for rows that came past the triggers.
 pub(super) fn recount(connection: &Connection) -> Result<(), IndexError> {
-    connection.execute_batch(
-        "UPDATE clips SET bytes = coalesce(json_extract(outcome, '$.size'), 0) WHERE state = 'ready' AND bytes = 0;
-         UPDATE clips SET worth = coalesce(finished_at, created_at) WHERE state = 'ready' AND worth = 0;
+    connection.execute_batch(&format!(
+        "UPDATE clips SET bytes = coalesce(json_extract(outcome, '$.size'), 0) WHERE {SERVED} AND bytes = 0;
+         UPDATE clips SET worth = coalesce(finished_at, created_at) WHERE {SERVED} AND worth = 0;
          UPDATE tallies SET
-             clips = (SELECT coalesce(sum(bytes), 0) FROM clips WHERE state = 'ready'),
-             pinned = (SELECT coalesce(sum(bytes), 0) FROM clips WHERE state = 'ready' AND pinned = 1),
+             clips = (SELECT coalesce(sum(bytes), 0) FROM clips WHERE {SERVED}),
+             pinned = (SELECT coalesce(sum(bytes), 0) FROM clips WHERE {SERVED} AND pinned = 1),
              uploads = (SELECT coalesce(sum(received), 0) FROM uploads),
-             trash = (SELECT coalesce(sum(bytes), 0) FROM trash);",
-    )?;
+             trash = (SELECT coalesce(sum(bytes), 0) FROM trash);"
+    ))?;
     Ok(())
 }
 
@@ -248,7 +248,7 @@ mod tests {
     #[tokio::test]
     async fn the_sums_follow_whatever_happens_and_can_be_counted_anew() {
         let (_dir, index) = index();
-        let steps: [(&str, Sums); 10] = [
+        let steps: [(&str, Sums); 13] = [
             (
                 "INSERT INTO clips (id, state, title, recipe, visitor, estimate, created_at, queued_at)
                  VALUES ('a', 'storing', '', '', '', 0, 0, 0)",
@@ -260,6 +260,10 @@ mod tests {
             ),
             ("UPDATE clips SET pinned = 1", (70, 70, 0, 0)),
             ("UPDATE clips SET bytes = 50", (50, 50, 0, 0)),
+            // Made again: the old file is there until the new one is.
+            ("UPDATE clips SET state = 'queued', before = '{}'", (50, 50, 0, 0)),
+            ("UPDATE clips SET state = 'storing', bytes = 60", (60, 60, 0, 0)),
+            ("UPDATE clips SET state = 'ready', before = NULL, bytes = 50", (50, 50, 0, 0)),
             ("UPDATE clips SET state = 'expired'", (0, 0, 0, 0)),
             ("UPDATE clips SET state = 'ready'", (50, 50, 0, 0)),
             (

@@ -8,6 +8,7 @@ use super::clips::{find, json};
 use super::events::{self, Entry, Kind};
 use super::keeping::recount;
 use super::rebuild;
+use super::remake::fall_back;
 use super::sources::forget_source;
 use super::{IndexError, connect, migrate};
 use crate::clip::{Clip, ClipId};
@@ -81,6 +82,8 @@ impl Mender {
     /// # Errors
     /// When the index does not take it.
     pub fn mark_expired(&self, id: ClipId) -> Result<bool, IndexError> {
+        // Of one that is made again nobody knows what became of it.
+        fall_back(&self.connection, id, None)?;
         let changed = self
             .connection
             .prepare_cached("UPDATE clips SET state = 'expired' WHERE id = ?1 AND state = 'ready'")?

@@ -2,13 +2,14 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::clips::{COLUMNS, Place, clip_of, find, json, parse_id, place};
+use super::clips::{BEHIND, COLUMNS, Place, clip_of, find, json, parse_id, place};
 use super::events::{self, Entry, Kind};
+use super::remake::{fall_back, viewed};
 use super::trash;
 use super::uploads::{self, Readiness};
 use super::{Index, IndexError};
 use crate::clip::worth::worth;
-use crate::clip::{Clip, ClipId, Failure, Outcome, State};
+use crate::clip::{Clip, ClipId, Failure, Outcome, Sharing, State};
 use crate::cost::Estimate;
 use crate::recipe::{Recipe, Source};
 use crate::timestamp::Timestamp;
@@ -25,15 +26,27 @@ pub struct Submission {
     pub estimate: Estimate,
     /// The visitor's key for this request and the hash of its body.
     pub idempotency: Option<(String, String)>,
+    /// The window that it shares with others.
+    pub sharing: Option<Sharing>,
 }
 
 /// What became of a submission.
 #[derive(Clone, Debug)]
 pub enum Submitted {
     /// It is queued, at this place counted from 1.
-    New { clip: Clip, place: Place, seq: i64 },
+    New {
+        clip: Clip,
+        place: Place,
+        seq: i64,
+    },
     /// The same request was answered before, with this clip.
     Known(Clip),
+    Barred(Barred),
+}
+
+/// Why nothing more is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Barred {
     /// The key was used for another body.
     KeyReused,
     /// So many wait already.
@@ -98,7 +111,7 @@ impl Index {
                      c.queued_at, c.id LIMIT 1)
                  RETURNING {COLUMNS}, ?1 - queued_at"
             ))?;
-            let claimed = claim.query_row([now.0], |row| Ok((clip_of(row), row.get(16)?)));
+            let claimed = claim.query_row([now.0], |row| Ok((clip_of(row), row.get(BEHIND)?)));
             let Some((clip, waited)) = claimed.optional()? else {
                 return Ok(None);
             };
@@ -144,7 +157,8 @@ impl Index {
         .await
     }
 
-    /// Makes a clip ready: result, file and event in one transaction. `None` when it was cancelled or removed meanwhile.
+    /// Makes a clip ready: result, file and event in one transaction. `None` when it was cancelled or removed meanwhile. One that was
+    /// there before is kept at least as long as it would have been.
     ///
     /// # Errors
     /// When the index does not do it.
@@ -159,13 +173,15 @@ impl Index {
     ) -> Result<Option<(Clip, i64)>, IndexError> {
         self.write(move |connection| {
             let mut update = connection.prepare_cached(&format!(
-                "UPDATE clips SET state = 'ready', outcome = ?2, file_name = ?3, failure = NULL, finished_at = ?4, expires_at = ?5,
-                     bytes = ?6, worth = ?7, viewed_at = NULL
+                "UPDATE clips SET state = 'ready', outcome = ?2, file_name = ?3, failure = NULL, finished_at = ?4,
+                     expires_at = CASE WHEN before IS NULL THEN ?5 ELSE max(expires_at, ?5) END,
+                     viewed_at = CASE WHEN before IS NULL THEN NULL ELSE viewed_at END,
+                     bytes = ?6, worth = ?7, version = version + 1, before = NULL
                  WHERE id = ?1 AND state = 'storing' RETURNING {COLUMNS}, ?4 - started_at"
             ))?;
-            let worth = worth(now, None, bytes);
+            let worth = worth(now, viewed(connection, &id.to_string())?, bytes);
             let row = params![id.to_string(), json(&outcome)?, file_name, now.0, expires_at.0, bytes, worth];
-            let updated = update.query_row(row, |row| Ok((clip_of(row), row.get::<_, Option<i64>>(16)?))).optional()?;
+            let updated = update.query_row(row, |row| Ok((clip_of(row), row.get::<_, Option<i64>>(BEHIND)?))).optional()?;
             let Some((clip, took)) = updated else { return Ok(None) };
             // What the trash has of an earlier time is another film.
             trash::forget(connection, &id.to_string())?;
@@ -182,7 +198,7 @@ impl Index {
         .await
     }
 
-    /// Ends an unsettled clip as failed or cancelled; `None` when it is settled or gone.
+    /// Ends an unsettled clip as failed or cancelled; `None` when it is settled or gone. One that is made again is what it was before.
     ///
     /// # Errors
     /// When the index does not do it.
@@ -200,15 +216,20 @@ impl Index {
             let Some((stage, took)) = in_hand(connection, now, &id.to_string())? else {
                 return Ok(None);
             };
-            let mut update = connection.prepare_cached(
-                "UPDATE clips SET state = ?2, failure = ?3, finished_at = ?4 WHERE id = ?1",
-            )?;
             let told = failure.as_ref().map(json).transpose()?;
-            update.execute(params![id.to_string(), state.as_str(), told, now.0])?;
+            let mut data = serde_json::json!({"stage": stage});
+            if fall_back(connection, id, told.as_deref())? {
+                data["kept"] = true.into();
+            } else {
+                let mut update = connection.prepare_cached(
+                    "UPDATE clips SET state = ?2, failure = ?3, finished_at = ?4 WHERE id = ?1",
+                )?;
+                update.execute(params![id.to_string(), state.as_str(), told, now.0])?;
+            }
             let entry = Entry {
                 kind,
                 subject: &id.to_string(),
-                data: serde_json::json!({"stage": stage}),
+                data,
                 duration_ms: took,
                 error: failure.as_ref().map(|failure| failure.code.as_str()),
             };
@@ -237,7 +258,7 @@ impl Index {
             let Some((upload, visitor)) = settled else {
                 return Ok(Retried::No);
             };
-            if has_enough(connection, &visitor, at_once)? {
+            if has_enough(connection, &visitor, at_once, 1)? {
                 return Ok(Retried::TooManyAtOnce);
             }
             if let Some(upload) = upload {
@@ -298,10 +319,13 @@ impl Index {
                     events::about_clip(connection, now, Kind::Requeued, &id)?;
                     count.0 += 1;
                 } else if let Some((stage, took)) = in_hand(connection, now, &id)? {
-                    connection.execute(
-                        "UPDATE clips SET state = 'failed', failure = ?2, finished_at = ?3 WHERE id = ?1",
-                        params![id, json(&failure)?, now.0],
-                    )?;
+                    let told = json(&failure)?;
+                    if !fall_back(connection, parse_id(&id)?, Some(&told))? {
+                        connection.execute(
+                            "UPDATE clips SET state = 'failed', failure = ?2, finished_at = ?3 WHERE id = ?1",
+                            params![id, told, now.0],
+                        )?;
+                    }
                     let entry = Entry {
                         kind: Kind::Failed,
                         subject: &id,
@@ -391,48 +415,104 @@ fn submit(
     queue_limit: u32,
 ) -> Result<Submitted, IndexError> {
     if let Some((key, body)) = &submission.idempotency {
-        let mut known = connection.prepare_cached(
-            "SELECT body_hash, clip_id FROM idempotency WHERE visitor = ?1 AND key = ?2",
-        )?;
-        let known: Option<(String, String)> = known
-            .query_row([&submission.visitor, key], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .optional()?;
-        if let Some((known_body, id)) = known {
-            if known_body != *body {
-                return Ok(Submitted::KeyReused);
-            }
-            if let Some(clip) = find(connection, parse_id(&id)?)? {
-                return Ok(Submitted::Known(clip));
+        match answered(connection, &submission.visitor, key, body)? {
+            Answered::No => {}
+            Answered::Otherwise => return Ok(Submitted::Barred(Barred::KeyReused)),
+            Answered::With(id) => {
+                if let Some(clip) = find(connection, id)? {
+                    return Ok(Submitted::Known(clip));
+                }
             }
         }
     }
-    if has_enough(connection, &submission.visitor, submission.at_once)? {
-        return Ok(Submitted::TooManyAtOnce);
+    if let Some(barred) = barred(connection, now, submission, 1, queue_limit)? {
+        return Ok(Submitted::Barred(barred));
     }
+    let (clip, seq) = insert(connection, now, submission)?;
+    Ok(Submitted::New {
+        clip,
+        place: place(connection, submission.id)?,
+        seq,
+    })
+}
+
+/// What a key brings back.
+pub(super) enum Answered {
+    No,
+    /// The key was used for another body.
+    Otherwise,
+    With(ClipId),
+}
+
+pub(super) fn answered(
+    connection: &Connection,
+    visitor: &str,
+    key: &str,
+    body: &str,
+) -> Result<Answered, IndexError> {
+    let mut known = connection.prepare_cached(
+        "SELECT body_hash, clip_id FROM idempotency WHERE visitor = ?1 AND key = ?2",
+    )?;
+    let known: Option<(String, String)> = known
+        .query_row([visitor, key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(match known {
+        None => Answered::No,
+        Some((known, _)) if known != body => Answered::Otherwise,
+        Some((_, id)) => Answered::With(parse_id(&id)?),
+    })
+}
+
+/// What keeps a visitor from `more` clips of one source, if anything; the upload they are made from is used from now on.
+pub(super) fn barred(
+    connection: &Connection,
+    now: Timestamp,
+    submission: &Submission,
+    more: u32,
+    queue_limit: u32,
+) -> Result<Option<Barred>, IndexError> {
+    if has_enough(connection, &submission.visitor, submission.at_once, more)? {
+        return Ok(Some(Barred::TooManyAtOnce));
+    }
+    let waiting = waiting(connection)?;
+    if waiting + u64::from(more) > u64::from(queue_limit) {
+        return Ok(Some(Barred::QueueFull(waiting)));
+    }
+    match upload_of(&submission.recipe) {
+        // In this transaction, so that no upload expires between being looked at and being needed.
+        Some(upload) => Ok(match uploads::take(connection, now, &upload)? {
+            Readiness::Complete => None,
+            Readiness::Incomplete => Some(Barred::UploadIncomplete),
+            Readiness::Gone => Some(Barred::UploadGone),
+        }),
+        None => Ok(None),
+    }
+}
+
+/// How many clips wait.
+pub(super) fn waiting(connection: &Connection) -> Result<u64, IndexError> {
     let mut waiting =
         connection.prepare_cached("SELECT count(*) FROM clips WHERE state = 'queued'")?;
-    let waiting: u64 = waiting.query_row([], |row| row.get(0))?;
-    if waiting >= u64::from(queue_limit) {
-        return Ok(Submitted::QueueFull(waiting));
-    }
-    let upload = match &submission.recipe.source {
+    Ok(waiting.query_row([], |row| row.get(0))?)
+}
+
+fn upload_of(recipe: &Recipe) -> Option<String> {
+    match &recipe.source {
         Source::Upload(id) => Some(id.to_string()),
         Source::Url(_) | Source::File(_) => None,
-    };
-    if let Some(upload) = &upload {
-        // In this transaction, so that no upload expires between being looked at and being needed.
-        match uploads::take(connection, now, upload)? {
-            Readiness::Complete => {}
-            Readiness::Incomplete => return Ok(Submitted::UploadIncomplete),
-            Readiness::Gone => return Ok(Submitted::UploadGone),
-        }
     }
+}
+
+/// Puts a clip into the queue, with its event.
+pub(super) fn insert(
+    connection: &Connection,
+    now: Timestamp,
+    submission: &Submission,
+) -> Result<(Clip, i64), IndexError> {
     let id = submission.id.to_string();
     let mut insert = connection.prepare_cached(&format!(
-        "INSERT INTO clips (id, state, title, recipe, visitor, estimate, estimate_seconds, created_at, queued_at, upload)
-         VALUES (?1, 'queued', ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8) RETURNING {COLUMNS}"
+        "INSERT INTO clips (id, state, title, recipe, visitor, estimate, estimate_seconds, created_at, queued_at, upload, sharing)
+         VALUES (?1, 'queued', ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9) RETURNING {COLUMNS}"
     ))?;
     let row = params![
         id,
@@ -442,7 +522,8 @@ fn submit(
         i64::try_from(submission.estimate.bytes).unwrap_or(i64::MAX),
         submission.estimate.seconds,
         now.0,
-        upload
+        upload_of(&submission.recipe),
+        submission.sharing.as_ref().map(json).transpose()?
     ];
     let clip = insert.query_row(row, |row| Ok(clip_of(row)))??;
     insert_segments(connection, &id, &submission.recipe)?;
@@ -453,18 +534,15 @@ fn submit(
         insert.execute(params![submission.visitor, key, body, id, now.0])?;
     }
     let seq = events::about_clip(connection, now, Kind::Submitted, &id)?;
-    Ok(Submitted::New {
-        clip,
-        place: place(connection, submission.id)?,
-        seq,
-    })
+    Ok((clip, seq))
 }
 
-/// Whether a visitor has as many clips waiting or running as they may.
-fn has_enough(
+/// Whether a visitor would have more clips waiting or running than they may.
+pub(super) fn has_enough(
     connection: &Connection,
     visitor: &str,
     at_once: Option<u32>,
+    more: u32,
 ) -> Result<bool, IndexError> {
     let Some(most) = at_once else {
         return Ok(false);
@@ -474,7 +552,7 @@ fn has_enough(
         "SELECT count(*) FROM clips WHERE +visitor = ?1 AND state IN ('queued', 'fetching', 'cutting', 'storing')",
     )?;
     let in_hand: u32 = query.query_row([visitor], |row| row.get(0))?;
-    Ok(in_hand >= most)
+    Ok(in_hand.saturating_add(more) > most)
 }
 
 /// Notes a clip's segments inside the caller's transaction.
@@ -534,6 +612,7 @@ mod tests {
                 bytes: 1000,
             },
             idempotency: None,
+            sharing: None,
         }
     }
 
@@ -624,7 +703,7 @@ mod tests {
             .submit(Timestamp(3), keyed(3, "a", "other"), 100)
             .await
             .unwrap();
-        assert!(matches!(third, Submitted::KeyReused));
+        assert!(matches!(third, Submitted::Barred(Barred::KeyReused)));
         let stranger = index
             .submit(Timestamp(4), keyed(4, "b", "body"), 100)
             .await
@@ -640,7 +719,7 @@ mod tests {
             .submit(Timestamp(2), submission(2, "a"), 1)
             .await
             .unwrap();
-        assert!(matches!(full, Submitted::QueueFull(1)));
+        assert!(matches!(full, Submitted::Barred(Barred::QueueFull(1))));
     }
 
     #[tokio::test]

@@ -209,7 +209,7 @@ impl Rebuild {
         ))?;
         {
             let mut query = self.connection.prepare(
-                "SELECT id FROM main.clips WHERE state = 'ready' AND id IN (SELECT id FROM taken)",
+                "SELECT id FROM main.clips WHERE (state = 'ready' OR before IS NOT NULL) AND id IN (SELECT id FROM taken)",
             )?;
             let rows = query.query_map([], |row| row.get::<_, String>(0))?;
             for id in rows {
@@ -318,7 +318,9 @@ impl Rebuild {
     /// When the disk does not take it.
     pub fn expire(&self, id: ClipId) -> Result<(), IndexError> {
         self.connection
-            .prepare_cached("UPDATE clips SET state = 'expired' WHERE id = ?1")?
+            .prepare_cached(
+                "UPDATE clips SET state = 'expired', recipe = coalesce(before, recipe), before = NULL WHERE id = ?1",
+            )?
             .execute([id.to_string()])?;
         Ok(())
     }
@@ -376,8 +378,8 @@ pub(super) fn insert(connection: &Connection, clip: &Clip) -> Result<(), IndexEr
     let bytes = clip.outcome.as_ref().map_or(0, |outcome| outcome.size);
     let mut insert = connection.prepare_cached(
         "INSERT INTO clips (id, state, title, recipe, outcome, file_name, visitor, estimate, estimate_seconds, attempts, created_at,
-                            queued_at, finished_at, expires_at, pinned, views, downloads, upload, bytes, worth)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, '', ?7, ?8, ?9, ?10, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+                            queued_at, finished_at, expires_at, pinned, views, downloads, upload, bytes, worth, version)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, '', ?7, ?8, ?9, ?10, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
     )?;
     insert.execute(params![
         id,
@@ -397,7 +399,8 @@ pub(super) fn insert(connection: &Connection, clip: &Clip) -> Result<(), IndexEr
         clip.downloads,
         upload,
         bytes,
-        worth(clip.finished_at.unwrap_or(clip.created_at), None, bytes)
+        worth(clip.finished_at.unwrap_or(clip.created_at), None, bytes),
+        clip.version
     ])?;
     insert_segments(connection, clip, &id)
 }

@@ -274,6 +274,13 @@ mod tests {
                 connection
                     .execute("INSERT INTO segments VALUES ('0198', 0, 0, 1000)", [])
                     .unwrap();
+                // One is made again, which no older version knows of.
+                connection
+                    .execute(
+                        "UPDATE clips SET state = 'queued', recipe = '{\"new\":1}', before = ?1 WHERE title = 'Käse 7'",
+                        [r#"{"segments":[{"start":1.5,"end":2.000001}]}"#],
+                    )
+                    .unwrap();
             })
             .unwrap();
 
@@ -286,6 +293,17 @@ mod tests {
             assert_eq!(after[..50], before, "schema {wanted}");
             assert_eq!(after[50].3, 1, "schema {wanted}");
         }
+        let connection = Connection::open(&path).unwrap();
+        let back = connection.query_row(
+            "SELECT state, recipe, start_us, end_us FROM clips JOIN segments ON clip_id = id WHERE title = 'Käse 7'",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        );
+        let back: (String, String, i64, i64) = back.unwrap();
+        assert_eq!(back.0, "ready");
+        assert!(back.1.contains("segments"), "{}", back.1);
+        assert_eq!((back.2, back.3), (1_500_000, 2_000_001));
+        drop(connection);
         Index::open(&path, 1).unwrap().close();
         assert_eq!(rows(&path).len(), 51);
     }

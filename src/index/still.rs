@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::clips::{COLUMNS, clip_of, find};
+use super::clips::{COLUMNS, SERVED, clip_of, find};
 use super::{IndexError, MIGRATIONS, connect, create_private, latest};
 use crate::clip::{Clip, ClipId};
 use crate::upload::UploadId;
@@ -136,11 +136,13 @@ impl Still {
     /// When it cannot be read.
     pub fn wrong_tallies(&self) -> Result<Vec<(&'static str, i64, i64)>, IndexError> {
         // One statement, so that all are of one moment.
-        let query = "SELECT clips, (SELECT coalesce(sum(bytes), 0) FROM clips WHERE state = 'ready'),
-                            pinned, (SELECT coalesce(sum(bytes), 0) FROM clips WHERE state = 'ready' AND pinned = 1),
-                            uploads, (SELECT coalesce(sum(received), 0) FROM uploads),
-                            trash, (SELECT coalesce(sum(bytes), 0) FROM trash) FROM tallies";
-        let pairs = self.connection.query_row(query, [], |row| {
+        let query = format!(
+            "SELECT clips, (SELECT coalesce(sum(bytes), 0) FROM clips WHERE {SERVED}),
+                    pinned, (SELECT coalesce(sum(bytes), 0) FROM clips WHERE {SERVED} AND pinned = 1),
+                    uploads, (SELECT coalesce(sum(received), 0) FROM uploads),
+                    trash, (SELECT coalesce(sum(bytes), 0) FROM trash) FROM tallies"
+        );
+        let pairs = self.connection.query_row(&query, [], |row| {
             Ok([
                 ("clips", row.get(0)?, row.get(1)?),
                 ("pinned", row.get(2)?, row.get(3)?),
@@ -159,8 +161,8 @@ impl Still {
     /// # Errors
     /// When it cannot be read.
     pub fn ready(&self) -> Result<u64, IndexError> {
-        let count = "SELECT count(*) FROM clips WHERE state = 'ready'";
-        Ok(self.connection.query_row(count, [], |row| row.get(0))?)
+        let count = format!("SELECT count(*) FROM clips WHERE {SERVED}");
+        Ok(self.connection.query_row(&count, [], |row| row.get(0))?)
     }
 
     /// Goes through all clips by id, as they are at one moment, until `each` says stop.

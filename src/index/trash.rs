@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::clips::{COLUMNS, clip_of, find, parse_id};
 use super::events::{self, Kind};
 use super::queue::insert_segments;
+use super::remake::fall_back;
 use super::{Index, IndexError};
 use crate::clip::{Clip, ClipId, State};
 use crate::timestamp::Timestamp;
@@ -59,7 +60,7 @@ pub(super) const PAGE: &str = "SELECT id, title, why, bytes, trashed_at FROM tra
      WHERE trashed_at <= ?1 AND (trashed_at, id) > (?2, ?3) ORDER BY trashed_at, id LIMIT ?4";
 
 /// Everything of a clip's row that makes it what it is.
-const KEPT: [&str; 21] = [
+const KEPT: [&str; 22] = [
     "title",
     "recipe",
     "outcome",
@@ -81,6 +82,7 @@ const KEPT: [&str; 21] = [
     "viewed_at",
     "worth",
     "failure",
+    "version",
 ];
 
 impl Index {
@@ -101,7 +103,9 @@ impl Index {
             let subject = id.to_string();
             let mut removed = Removed::Gone;
             forget(connection, &subject)?;
-            if clip.state == State::Ready && fate == Fate::Trash {
+            // One that is made again goes as what it was before.
+            let ready = fall_back(connection, id, None)? || clip.state == State::Ready;
+            if ready && fate == Fate::Trash {
                 let pairs: Vec<String> = KEPT
                     .iter()
                     .map(|column| format!("'{column}', {column}"))
@@ -221,6 +225,8 @@ impl Index {
                         .iter()
                         .map(|column| match *column {
                             "expires_at" => "max(json_extract(?3, '$.expires_at'), ?2)".to_owned(),
+                            // What an older version has put there knows none.
+                            "version" => "coalesce(json_extract(?3, '$.version'), 1)".to_owned(),
                             column => format!("json_extract(?3, '$.{column}')"),
                         })
                         .collect();

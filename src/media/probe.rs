@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::sidecar::{self, arguments};
 use super::{Bench, Input, MediaError, Phase};
@@ -11,7 +11,7 @@ use crate::recipe::Format;
 use crate::seconds::Seconds;
 
 /// A source as far as the engine cares.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
     /// ffmpeg's name of the container, such as `mov,mp4,m4a,3gp,3g2,mj2`.
     pub container: String,
@@ -38,7 +38,7 @@ pub struct Sound {
 }
 
 /// The chosen video stream.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Video {
     /// Number among all streams of the source.
     pub index: usize,
@@ -57,7 +57,7 @@ pub struct Video {
 }
 
 /// How a picture is made of lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scan {
     Progressive,
     /// Some pictures are two fields of two moments.
@@ -65,7 +65,7 @@ pub enum Scan {
 }
 
 /// How bright a picture may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Light {
     Standard,
     /// Coded by PQ or HLG (ITU-R BT.2100); shown as it is on a standard screen it would be grey.
@@ -73,7 +73,7 @@ pub enum Light {
 }
 
 /// The chosen audio stream.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Audio {
     pub index: usize,
     pub codec: String,
@@ -83,7 +83,7 @@ pub struct Audio {
 }
 
 /// A tick as a fraction of a second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeBase {
     pub num: u32,
     pub den: u32,

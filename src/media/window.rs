@@ -1,7 +1,7 @@
 //! The window: the stretch of a source, keyframe to keyframe, that covers one wanted segment, with the source's own ticks. An MP4 on
 //! the disk serves in place; anything else is copied once into the work directory. From here on nothing needs the network.
 
-mod copied;
+pub mod copied;
 pub mod extract;
 mod header;
 pub mod whole;

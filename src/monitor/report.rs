@@ -59,15 +59,20 @@ pub async fn disk(app: &App) -> Result<Disk, LibraryError> {
 
 async fn count(app: &App) -> Result<Kept, LibraryError> {
     let amounts = app.index.amounts(app.now()).await?;
-    let (previews, data) = (app.previews.clone(), app.settings.server.data_dir.clone());
-    let (previews, work) =
-        blocking(move || Ok((previews.bytes()?, footprint(&data.join("work"))))).await?;
+    let (previews, windows) = (app.previews.clone(), app.windows.clone());
+    let data = app.settings.server.data_dir.clone();
+    let counted = blocking(move || {
+        let work = footprint(&data.join("work"));
+        Ok((previews.bytes()?, windows.bytes()?, work))
+    });
+    let (previews, windows, work) = counted.await?;
     let size = app.index.size();
     Ok(Kept {
         at: Instant::now(),
         clips: amounts.clips,
         uploads: amounts.uploads,
         previews,
+        windows,
         work,
         trash: amounts.trash,
         index: size.file + size.wal,

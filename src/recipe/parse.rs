@@ -2,6 +2,7 @@
 
 mod fields;
 mod inquiry;
+mod merge;
 mod rule;
 
 use serde_json::{Map, Value};

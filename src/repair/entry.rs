@@ -32,6 +32,8 @@ struct Entry {
     views: u64,
     #[serde(default)]
     downloads: u64,
+    #[serde(default)]
+    version: Option<u32>,
 }
 
 /// Reads the entry of a clip. The ledger keeps no uploads' ids: a clip made from one gets an id that no upload has.
@@ -94,6 +96,9 @@ pub fn read(id: ClipId, bytes: &[u8]) -> Result<Clip, EntryError> {
             seconds: 0.0,
             bytes: 0,
         },
+        before: None,
+        version: entry.version.unwrap_or(1),
+        sharing: None,
     })
 }
 
@@ -158,6 +163,9 @@ mod tests {
                 seconds: 0.0,
                 bytes: 0,
             },
+            before: None,
+            version: 2,
+            sharing: None,
         }
     }
 

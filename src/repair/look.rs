@@ -151,6 +151,19 @@ pub fn clip(
         unknown(places, id, &mut found)?;
         return Ok(found.differences);
     };
+    if row.before.is_some()
+        && let Some(served) = row.as_served()
+    {
+        // What else is there is the worker's, but this is served meanwhile.
+        if let (Some(outcome), Some(name)) = (&served.outcome, &served.file_name) {
+            files(places, outcome, name, closeness, &mut found)?;
+        }
+        found
+            .differences
+            .retain(|difference| difference.fault != Fault::Stray);
+        ledger(places, &served, &mut found)?;
+        return Ok(found.differences);
+    }
     match row.state {
         // It is on its way, and what is there is the worker's.
         State::Queued | State::Fetching | State::Cutting | State::Storing => {}
@@ -240,7 +253,7 @@ pub fn is_served(places: &Places, clip: &Clip) -> bool {
     let (Some(outcome), Some(name)) = (&clip.outcome, &clip.file_name) else {
         return false;
     };
-    clip.state == State::Ready
+    clip.is_served()
         && fs::metadata(places.clip(clip.id).join(name))
             .is_ok_and(|meta| meta.is_file() && meta.len() == outcome.size)
 }

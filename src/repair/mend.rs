@@ -148,14 +148,8 @@ fn write_entry(bench: &Bench<'_>, id: ClipId) -> Result<bool, RepairError> {
     let Some(clip) = bench.index.clip(id)? else {
         return Ok(false);
     };
-    match clip.state {
-        State::Ready | State::Expired => {}
-        State::Queued
-        | State::Fetching
-        | State::Cutting
-        | State::Storing
-        | State::Failed
-        | State::Cancelled => return Ok(false),
+    if !clip.is_served() && clip.state != State::Expired {
+        return Ok(false);
     }
     let path = bench.places.entry(id);
     bench

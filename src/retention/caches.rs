@@ -1,10 +1,13 @@
-//! Sources that nobody has looked at for long, previews of no source or beyond their budget, and trash whose time has come.
+//! Sources that nobody has looked at for long, previews of no source or beyond their budget, kept windows, and trash whose time has come.
+
+use std::time::Duration;
 
 use super::{Manner, PAUSE, Removal, Report, What, clips};
 use crate::app::App;
 use crate::index::going::Records;
 use crate::index::trash::Trashed;
 use crate::library::{LibraryError, blocking};
+use crate::store::windows::Surplus;
 use crate::trash;
 
 pub(super) async fn previews(
@@ -51,6 +54,65 @@ pub(super) async fn previews(
         });
     }
     Ok(())
+}
+
+/// Windows of clips that are gone, that have been kept long enough, or that there are too many of.
+pub(super) async fn windows(
+    app: &App,
+    manner: Manner,
+    report: &mut Report,
+) -> Result<(), LibraryError> {
+    let engine = &app.settings.engine;
+    let (hours, most) = (engine.window_hours, engine.window_bytes);
+    let windows = app.windows.clone();
+    let all = blocking(move || windows.all()).await?;
+    let ids = all.iter().map(|window| window.id).collect();
+    let states = app.index.states(ids).await?;
+    let is_gone = |id| {
+        states
+            .iter()
+            .any(|(known, state)| *known == id && state.is_none())
+    };
+    let mut going: Vec<(Surplus, String)> = all
+        .iter()
+        .filter(|window| is_gone(window.id))
+        .map(|window| (*window, "the window of a clip that is gone".to_owned()))
+        .collect();
+    let windows = app.windows.clone();
+    let age = Duration::from_secs(u64::from(hours) * 3600);
+    let old = blocking(move || windows.older(age)).await?;
+    add(&mut going, old, &format!("kept for {hours} hours"));
+    let gone: u64 = going.iter().map(|(window, _)| window.bytes).sum();
+    let windows = app.windows.clone();
+    // What goes anyway leaves that much more room.
+    let over = blocking(move || windows.over(most.0.saturating_add(gone))).await?;
+    add(
+        &mut going,
+        over,
+        &format!("kept windows take more than {most}"),
+    );
+    for (window, reason) in going {
+        if manner == Manner::Remove {
+            let windows = app.windows.clone();
+            blocking(move || windows.remove(window.id)).await?;
+        }
+        report.add(Removal {
+            what: What::Windows,
+            id: window.id.to_string(),
+            title: String::new(),
+            bytes: window.bytes,
+            reason,
+        });
+    }
+    Ok(())
+}
+
+fn add(going: &mut Vec<(Surplus, String)>, more: Vec<Surplus>, reason: &str) {
+    for window in more {
+        if !going.iter().any(|(known, _)| known.id == window.id) {
+            going.push((window, reason.to_owned()));
+        }
+    }
 }
 
 pub(super) async fn trash(

@@ -37,7 +37,7 @@ pub(super) async fn files(
     let mut nobodys = Vec::new();
     let mut unknown = 0;
     for ids in published.chunks(BATCH) {
-        for (id, state) in app.index.states(ids.to_vec()).await? {
+        for (id, state) in app.index.states_of_files(ids.to_vec()).await? {
             if why(state).is_some() {
                 nobodys.push(id);
                 unknown += usize::from(state.is_none());
@@ -53,7 +53,7 @@ pub(super) async fn files(
     let mut left = 0_u64;
     for id in nobodys {
         let _turn = app.desk.turn(&turn_of(id)).await;
-        let now = app.index.states(vec![id]).await?;
+        let now = app.index.states_of_files(vec![id]).await?;
         let state = now.first().and_then(|(_, state)| *state);
         let Some(reason) = why(state) else { continue };
         match standing(app, id, state).await? {

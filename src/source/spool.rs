@@ -156,6 +156,11 @@ impl Spool {
         &self.path
     }
 
+    /// What of it is here, rising.
+    pub fn here(&self) -> &[Range<u64>] {
+        &self.here
+    }
+
     /// Bytes of the whole source.
     pub fn length(&self) -> u64 {
         self.length

@@ -12,6 +12,15 @@ const MOST_BYTES: usize = 120;
 impl FileName {
     /// Makes a name with an extension (without its dot) from a title.
     pub fn from_title(title: &str, extension: &str) -> FileName {
+        FileName::ending(title, &format!(".{extension}"))
+    }
+
+    /// The same with a number behind the title.
+    pub fn numbered(title: &str, number: u32, extension: &str) -> FileName {
+        FileName::ending(title, &format!("-{number}.{extension}"))
+    }
+
+    fn ending(title: &str, ending: &str) -> FileName {
         // Composed, so that one title gives one name whatever keyboard wrote it.
         let kept: String = title
             .nfc()
@@ -22,7 +31,7 @@ impl FileName {
         let stem = spaced
             .trim_start_matches(['-', '.', ' ', '~'])
             .trim_end_matches(['.', ' ']);
-        let room = MOST_BYTES - extension.len() - 1;
+        let room = MOST_BYTES - ending.len();
         let mut short = String::new();
         // By grapheme: half an emoji or a consonant without its vowel sign is another text.
         for grapheme in stem.graphemes(true) {
@@ -33,7 +42,7 @@ impl FileName {
         }
         let short = short.trim_end_matches(['.', ' ']);
         let stem = if short.is_empty() { "clip" } else { short };
-        FileName(format!("{stem}.{extension}"))
+        FileName(format!("{stem}{ending}"))
     }
 
     /// As text.
@@ -95,6 +104,18 @@ mod tests {
                 "{title:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_number_stands_behind_the_title_and_within_what_a_name_may_have() {
+        assert_eq!(
+            FileName::numbered("A title.", 2, "gif").as_str(),
+            "A title-2.gif"
+        );
+        assert_eq!(FileName::numbered("...", 12, "mp4").as_str(), "clip-12.mp4");
+        let long = FileName::numbered(&"a".repeat(500), 1234, "mp4");
+        assert_eq!(long.as_str().len(), MOST_BYTES);
+        assert!(long.as_str().ends_with("a-1234.mp4"));
     }
 
     #[test]

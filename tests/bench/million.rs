@@ -121,6 +121,9 @@ fn clip(number: u32, recipe: &Recipe, sha256: &str) -> Clip {
             seconds: 2.0,
             bytes: 3_000_000,
         },
+        before: None,
+        version: 1,
+        sharing: None,
     }
 }
 

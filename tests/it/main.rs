@@ -9,6 +9,7 @@
 mod access;
 mod backup;
 mod bad_input;
+mod batch;
 mod binary;
 mod clips;
 mod command_line;
@@ -30,6 +31,7 @@ mod pages;
 mod playlists;
 mod random;
 mod refusals;
+mod remake;
 mod repair;
 mod sandbox;
 mod shutdown;

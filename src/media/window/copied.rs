@@ -1,6 +1,9 @@
 //! A window copied by ffmpeg, from a link or a local file of any kind, with the source's own ticks.
 
+use std::path::Path;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::{Feed, Reach, Samples, Window, whole_enough};
 use crate::media::packets;
@@ -49,39 +52,90 @@ pub async fn fetch(
             &path,
         )
         .await?;
-        let table = packets::read(bench, &path).await?;
-        let Some(video) = table.video.filter(|track| !track.packets.is_empty()) else {
+        let copied = Copied {
+            probe: Probe {
+                audio: audio(feed).cloned(),
+                ..probe.clone()
+            },
+            shift,
+        };
+        let Some(window) = read(bench, &path, copied, segment).await? else {
             if from_start {
                 return Err(MediaError::NoFrames);
             }
             continue;
         };
-        let mut window = Window {
-            path: path.clone(),
-            segment,
-            probe: Probe {
-                audio: audio(feed).cloned(),
-                ..probe.clone()
-            },
-            video,
-            audio: table.audio,
-            shift,
-            bitstream: Err("codec"),
-            samples: None,
-            in_place: false,
-        };
-        inspect(&mut window).await?;
-        let wanted = window.ticks(segment.start + Seconds::from_micros(1_000));
-        let covered = window
-            .video
-            .packets
-            .iter()
-            .any(|packet| packet.key && packet.pts <= wanted);
-        if covered || from_start {
+        if is_covered(&window) || from_start {
             return whole_enough(window);
         }
     }
     Err(MediaError::NoFrames)
+}
+
+/// What has to be known of a copied window to read it again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Copied {
+    pub probe: Probe,
+    pub shift: Seconds,
+}
+
+impl Copied {
+    /// That of a window.
+    pub fn of(window: &Window) -> Copied {
+        Copied {
+            probe: window.probe.clone(),
+            shift: window.shift,
+        }
+    }
+}
+
+/// Reads a copied window again, for a segment that lies in what it was copied for; none when it does not begin soon enough.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn again(
+    bench: &Bench<'_>,
+    path: &Path,
+    copied: Copied,
+    segment: Segment,
+) -> Result<Option<Window>, MediaError> {
+    match read(bench, path, copied, segment).await? {
+        Some(window) if is_covered(&window) => whole_enough(window).map(Some),
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// What lies in a copied window; none when there are no pictures.
+async fn read(
+    bench: &Bench<'_>,
+    path: &Path,
+    copied: Copied,
+    segment: Segment,
+) -> Result<Option<Window>, MediaError> {
+    let table = packets::read(bench, path).await?;
+    let Some(video) = table.video.filter(|track| !track.packets.is_empty()) else {
+        return Ok(None);
+    };
+    let mut window = Window {
+        path: path.to_owned(),
+        segment,
+        probe: copied.probe,
+        video,
+        audio: table.audio,
+        shift: copied.shift,
+        bitstream: Err("codec"),
+        samples: None,
+        in_place: false,
+    };
+    inspect(&mut window).await?;
+    Ok(Some(window))
+}
+
+/// Whether it begins with a keyframe at or before the wanted start.
+fn is_covered(window: &Window) -> bool {
+    let wanted = window.ticks(window.segment.start + Seconds::from_micros(1_000));
+    let mut packets = window.video.packets.iter();
+    packets.any(|packet| packet.key && packet.pts <= wanted)
 }
 
 /// Looks into a window whose packets can be taken over one by one; packets that only begin a gradual refresh are no keyframes from

@@ -57,6 +57,10 @@ pub enum Rule {
     SegmentsEmpty,
     #[error("a clip has at most {0} segments")]
     SegmentsTooMany(usize),
+    #[error("no spans were given")]
+    SpansMissing,
+    #[error("at most {0} clips are made at once")]
+    SpansTooMany(usize),
     #[error("mode is exact or fast")]
     Mode,
     #[error("format is one of {}", formats())]
@@ -191,6 +195,8 @@ impl Rule {
             Rule::SegmentsConflict => "segments_conflict",
             Rule::SegmentsEmpty => "segments_empty",
             Rule::SegmentsTooMany(_) => "segments_too_many",
+            Rule::SpansMissing => "spans_missing",
+            Rule::SpansTooMany(_) => "spans_too_many",
             Rule::Mode => "mode_unknown",
             Rule::Format => "format_unknown",
             Rule::Height => "height_invalid",
@@ -265,6 +271,10 @@ impl Rule {
             Rule::SegmentsConflict => "Leave one of the two out.".to_owned(),
             Rule::SegmentsEmpty => "Give at least one {\"start\",\"end\"}.".to_owned(),
             Rule::SegmentsTooMany(_) => "Make several clips.".to_owned(),
+            Rule::SpansMissing => {
+                "Give a list like {\"spans\":[{\"start\":10,\"end\":20}]}.".to_owned()
+            }
+            Rule::SpansTooMany(_) => "Ask for the others afterwards.".to_owned(),
             Rule::Mode => {
                 "Use exact for the very frames asked for, fast for no encoding.".to_owned()
             }

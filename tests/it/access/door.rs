@@ -28,6 +28,7 @@ use Door::{Hidden, Holder, Maker, Open, Reader, With};
 /// One line a route. `{id}` is a clip of the caller's, or nothing that is there.
 const DOORS: &[(&str, &str, Door)] = &[
     ("POST", "/api/clips", Maker),
+    ("POST", "/api/clips:batch", Maker),
     ("GET", "/api/clips", Reader),
     ("GET", "/api/clips/{id}", Open),
     ("PATCH", "/api/clips/{id}", Holder),
