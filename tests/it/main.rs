@@ -10,6 +10,7 @@ mod access;
 mod backup;
 mod bad_input;
 mod binary;
+mod captions;
 mod clips;
 mod command_line;
 mod durability;
