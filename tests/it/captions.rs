@@ -150,9 +150,9 @@ fn captions_stand_in_their_places_and_change_nothing_else() {
                 assert!((HIGH - 10..HIGH - 3).contains(&bottom), "{edge:?}");
             }
         }
-        let mark = around(frame, 150..HIGH, 280..WIDE, |luma| luma > 165).unwrap();
+        let mark = around(frame, 150..HIGH, 262..WIDE, |luma| luma > 165).unwrap();
         assert!(
-            mark[0] > 280 && mark[1] > 160 && mark[2] < WIDE - 3,
+            mark[0] > 270 && mark[1] > 160 && mark[2] < WIDE - 3,
             "{mark:?}"
         );
         // What moves shows that the right pictures are there; what is grey, that nothing was spilled.

@@ -310,7 +310,7 @@ mod tests {
             ("LOL 😂!", vec![("LOL ", 0), ("😂", 5), ("!", 0)]),
             ("❤️", vec![("❤️", 5)]),
             // Anton has no letter for the second, so it draws neither.
-            ("aⱥ", vec![("aⱥ", 1)]),
+            ("aɧ", vec![("aɧ", 1)]),
             ("2日", vec![("2日", 4)]),
             ("\u{200d}", vec![("\u{200d}", 0)]),
         ] {
