@@ -343,41 +343,22 @@ mod tests {
         let [left, top, right, bottom] = ink(&sheet("", "", "@meme")).unwrap();
         assert!(left > 560 && top > 330 && right < 632 && bottom < 352);
         let low = |text: &str, mark: &str| {
-            let of_it = Sheet {
-                top: text.parse().ok(),
-                ..sheet("", "", mark)
-            };
-            // As a caption below, with only its own pixels looked at.
-            let of_it = Sheet {
-                bottom: of_it.top.clone(),
-                top: None,
-                ..of_it
-            };
-            let mut faces = Faces::bundled(&[]);
             let frame = Frame {
                 width: 640.0,
                 height: 360.0,
             };
-            let mut inks = Inks::default();
-            let mark = of_it.watermark.as_ref();
-            let mark = mark.map(|mark| frame.mark(mark.as_str(), &mut faces, &mut inks).unwrap());
-            let text = of_it.bottom.unwrap();
-            let set = frame.caption(
-                text.as_str(),
-                Side::Bottom,
-                mark.as_ref(),
-                &mut faces,
-                &mut inks,
-            );
-            (set.unwrap().area, mark.map(|mark| mark.area))
+            let (mut faces, mut inks) = (Faces::bundled(&[]), Inks::default());
+            let mark = frame.mark(mark, &mut faces, &mut inks).unwrap();
+            let caption = frame.caption(text, Side::Bottom, Some(&mark), &mut faces, &mut inks);
+            (caption.unwrap().area, mark.area)
         };
         let (caption, mark) = low("short", "@meme");
-        assert!(caption.bottom > mark.unwrap().top);
+        assert!(caption.bottom > mark.top);
         let (caption, mark) = low(
             &"a long line below ".repeat(4),
             "a mark that reaches far to the left",
         );
-        assert!(caption.bottom < mark.unwrap().top);
+        assert!(caption.bottom < mark.top);
     }
 
     #[test]
