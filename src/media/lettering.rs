@@ -4,6 +4,8 @@
 mod draw;
 mod faces;
 mod layout;
+mod shape;
+mod system;
 
 use std::path::{Path, PathBuf};
 

@@ -148,7 +148,7 @@ const GRACE: Duration = Duration::from_millis(400);
 /// 700 MB more.
 const READER_MEMORY: u64 = 1_000_000_000;
 /// Address space for drawing texts: two pictures and a few faces.
-const LETTER_MEMORY: u64 = 500_000_000;
+const LETTER_MEMORY: u64 = 1_000_000_000;
 /// What the launcher says through its exit code when the program cannot be executed.
 pub const CANNOT_EXECUTE: i32 = 127;
 

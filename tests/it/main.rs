@@ -11,6 +11,7 @@ mod backup;
 mod bad_input;
 mod batch;
 mod binary;
+mod captions;
 mod clips;
 mod command_line;
 mod durability;

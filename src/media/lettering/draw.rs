@@ -7,7 +7,8 @@ use tiny_skia::{
 };
 
 use super::faces::{Faces, Voice};
-use super::layout::{Block, Glyph, Inks, Place, Text, edge};
+use super::layout::{Block, Place, Text, edge};
+use super::shape::{Glyph, Inks};
 use super::{Sheet, Undrawn};
 use crate::recipe::lettering::Caption;
 
@@ -292,5 +293,136 @@ impl PathSink for Moved<'_> {
 
     fn close(&mut self) {
         self.path.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sheet(top: &str, bottom: &str, watermark: &str) -> Sheet {
+        Sheet {
+            width: 640,
+            height: 360,
+            top: top.parse().ok(),
+            bottom: bottom.parse().ok(),
+            upper: false,
+            watermark: watermark.parse().ok(),
+            folders: Vec::new(),
+        }
+    }
+
+    /// Left, top, right and bottom of all that is drawn.
+    fn ink(sheet: &Sheet) -> Option<[u32; 4]> {
+        let picture = draw(sheet, &mut Faces::bundled(&[])).unwrap();
+        assert_eq!((picture.width(), picture.height()), (640, 360));
+        let inked = picture.pixels().iter().enumerate();
+        let inked = inked.filter(|(_, pixel)| pixel.alpha() > 0);
+        inked.fold(None, |area, (place, _)| {
+            let (x, y) = (place as u32 % 640, place as u32 / 640);
+            let [left, top, right, bottom] = area.unwrap_or([x, y, x, y]);
+            Some([left.min(x), top.min(y), right.max(x), bottom.max(y)])
+        })
+    }
+
+    #[test]
+    fn captions_are_centred_within_the_margins() {
+        let [left, top, right, bottom] = ink(&sheet("Hello there", "", "")).unwrap();
+        assert!(
+            left.abs_diff(639 - right) <= 1 && left > 26,
+            "{left} {right}"
+        );
+        assert!((9..=12).contains(&top) && bottom < 60, "{top} {bottom}");
+        let [left, top, right, bottom] = ink(&sheet("", "Hello there", "")).unwrap();
+        assert!(left.abs_diff(639 - right) <= 1);
+        assert!((347..=351).contains(&bottom) && top > 295, "{top} {bottom}");
+    }
+
+    #[test]
+    fn the_watermark_is_in_its_corner_and_keeps_clear_of_the_caption() {
+        let [left, top, right, bottom] = ink(&sheet("", "", "@meme")).unwrap();
+        assert!(left > 560 && top > 330 && right < 632 && bottom < 352);
+        let low = |text: &str, mark: &str| {
+            let frame = Frame {
+                width: 640.0,
+                height: 360.0,
+            };
+            let (mut faces, mut inks) = (Faces::bundled(&[]), Inks::default());
+            let mark = frame.mark(mark, &mut faces, &mut inks).unwrap();
+            let caption = frame.caption(text, Side::Bottom, Some(&mark), &mut faces, &mut inks);
+            (caption.unwrap().area, mark.area)
+        };
+        let (caption, mark) = low("short", "@meme");
+        assert!(caption.bottom > mark.top);
+        let (caption, mark) = low(
+            &"a long line below ".repeat(4),
+            "a mark that reaches far to the left",
+        );
+        assert!(caption.bottom < mark.top);
+    }
+
+    #[test]
+    fn letters_are_white_with_black_around_them() {
+        let picture = draw(&sheet("I", "", ""), &mut Faces::bundled(&[])).unwrap();
+        // Through the middle of the letter: clear, black, white, black, clear, with mixed pixels between.
+        let mut row: Vec<(u8, u8)> = Vec::new();
+        for x in 0..640 {
+            let pixel = picture.pixel(x, 30).unwrap();
+            let seen = (pixel.red(), pixel.alpha());
+            if [(0, 0), (0, 255), (255, 255)].contains(&seen) && row.last() != Some(&seen) {
+                row.push(seen);
+            }
+        }
+        assert_eq!(row, [(0, 0), (0, 255), (255, 255), (0, 255), (0, 0)]);
+    }
+
+    #[test]
+    fn capitals_are_those_of_the_script() {
+        let upper = |text: &str| written(&text.parse().unwrap(), true);
+        assert_eq!(upper("straße ñ ψ й\nﬁ"), "STRASSE Ñ Ψ Й\nFI");
+        assert_eq!(upper("日本 مرحبا ქართული"), "日本 مرحبا ქართული");
+        assert_eq!(written(&"straße".parse().unwrap(), false), "straße");
+    }
+
+    #[test]
+    fn texts_of_the_hostile_are_drawn_or_refused() {
+        let zalgo = format!("Z{}a", "\u{300}\u{316}\u{489}".repeat(6)).repeat(100);
+        let nested = "\u{202e}\u{2067}a".repeat(100);
+        let lines = format!("a{}b", "\n".repeat(298));
+        let marks = "\u{301}".repeat(299);
+        for text in [
+            "\u{200d}",
+            "\u{200d}\u{200c}\u{202e}\u{2066}",
+            "\u{fe0f}",
+            "\u{feff}",
+            "\u{301}",
+            "\u{0600}\u{06dd}",
+            "\u{094d}\u{094d}\u{093f}",
+            "क्\u{200d}\u{200d}ष",
+            "🏳️\u{200d}🌈\u{200d}",
+            "🇺🇳🇺",
+            "a\u{e0041}\u{e007f}",
+            "ﷺﷺﷺ﷽",
+            &zalgo,
+            &nested,
+            &lines,
+            &marks,
+            &"W".repeat(300),
+            &"👩‍👩‍👧‍👦".repeat(300),
+            &"\u{1160}가".repeat(3),
+        ] {
+            let sheet = Sheet {
+                top: text.parse().ok(),
+                ..sheet("", "x", "")
+            };
+            match draw(&sheet, &mut Faces::bundled(&[])) {
+                Ok(_) | Err(Undrawn::TooLong | Undrawn::Letters(_)) => {}
+                Err(Undrawn::Io(error)) => panic!("{text:?}: {error}"),
+            }
+        }
+        // Piles of marks stay with their line.
+        let pile = format!("a{}", "\u{300}".repeat(30));
+        let [_, _, _, bottom] = ink(&sheet(&pile, "", "")).unwrap();
+        assert!(bottom < 180, "{bottom}");
     }
 }

@@ -2,14 +2,14 @@
 //! decided here, by what the faces have, never by names of languages.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use harfrust::Font;
 use unicode_normalization::UnicodeNormalization;
 use unicode_script::{Script, UnicodeScript};
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::Undrawn;
+use super::{Undrawn, system};
 
 /// A face at the size at which it looks as large as the others.
 pub struct Face {
@@ -74,10 +74,6 @@ static BUNDLED: [(&[u8], f32); 6] = [
     ),
 ];
 const SYSTEM: [&str; 2] = ["/usr/share/fonts", "/usr/local/share/fonts"];
-/// As far as the system's folders are looked through.
-const MOST_FILES: usize = 4000;
-const MOST_BYTES: u64 = 64 << 20;
-const DEEPEST: usize = 6;
 /// Letters that are named when none of the faces has them.
 const NAMED: usize = 5;
 
@@ -202,14 +198,11 @@ impl Faces {
 
     /// Adds the system's faces that have what is missing.
     fn search(&mut self, missing: &[&str]) {
-        let mut files = Vec::new();
-        for folder in &self.folders {
-            walk(folder, 0, &mut files);
-        }
-        files.sort_by_key(|path| rank(path));
         let mut wanted = missing.to_vec();
-        for path in files {
-            let Some(face) = opened(&path) else { continue };
+        for path in system::files(&self.folders) {
+            let Some(face) = system::opened(&path) else {
+                continue;
+            };
             let before = wanted.len();
             wanted.retain(|grapheme| !face.covers(grapheme));
             if wanted.len() < before {
@@ -285,81 +278,6 @@ fn named(missing: &[&str]) -> String {
     named
 }
 
-/// Noto faces below a folder.
-fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return;
-    };
-    for entry in entries.filter_map(Result::ok) {
-        if files.len() >= MOST_FILES {
-            return;
-        }
-        let path = entry.path();
-        let Ok(about) = std::fs::metadata(&path) else {
-            continue;
-        };
-        if about.is_dir() && depth < DEEPEST {
-            walk(&path, depth + 1, files);
-        } else if about.is_file() && about.len() <= MOST_BYTES && is_noto(&path) {
-            files.push(path);
-        }
-    }
-}
-
-fn name(path: &Path) -> &str {
-    path.file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default()
-}
-
-/// By its name; emoji in colour have no outlines.
-fn is_noto(path: &Path) -> bool {
-    let name = name(path);
-    let font = path.extension().and_then(|ending| ending.to_str());
-    name.starts_with("Noto")
-        && !["Color", "Italic", "Mono"]
-            .iter()
-            .any(|part| name.contains(part))
-        && font.is_some_and(|ending| {
-            ["ttf", "otf", "ttc"]
-                .iter()
-                .any(|known| ending.eq_ignore_ascii_case(known))
-        })
-}
-
-/// Bold before variable before regular before the others, without serifs before with, and then by name.
-fn rank(path: &Path) -> (u8, bool, String) {
-    let name = name(path);
-    let weight = if name.contains("-Bold") {
-        0
-    } else if name.contains("VF") || name.contains('[') {
-        1
-    } else if name.contains("-Regular") {
-        2
-    } else {
-        3
-    };
-    (weight, name.contains("Serif"), name.to_owned())
-}
-
-fn opened(path: &Path) -> Option<Face> {
-    // A file that cannot be read has no letters.
-    let font = Font::new(std::fs::read(path).ok()?, 0)?;
-    if font.outline_glyphs().is_empty() {
-        return None;
-    }
-    let bold = [("wght", 700.0)];
-    let square = ["CJK", "JP", "KR", "SC", "TC", "HK"];
-    let scale = match square.iter().any(|part| name(path).contains(part)) {
-        true => 1.0,
-        false => 1.15,
-    };
-    Some(Face {
-        font: font.instance_builder().variations(bold).build(),
-        scale,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,13 +302,15 @@ mod tests {
             ("Tiếng Việt", vec![("Tiếng Việt", 0)]),
             ("Привет", vec![("Привет", 1)]),
             ("日本語です", vec![("日本語です", 4)]),
-            ("नमस्ते", vec![("नमस्ते", 3)]),
+            ("नमस्ते", vec![("नमस्ते", 1)]),
+            // Vedic signs are in one face only, which then draws the letters beside them too.
+            ("क\u{1cda}", vec![("क\u{1cda}", 3)]),
             ("مرحبا", vec![("مرحبا", 2)]),
             ("e\u{301}", vec![("e\u{301}", 0)]),
             ("LOL 😂!", vec![("LOL ", 0), ("😂", 5), ("!", 0)]),
             ("❤️", vec![("❤️", 5)]),
             // Anton has no letter for the second, so it draws neither.
-            ("aⱥ", vec![("aⱥ", 1)]),
+            ("aɧ", vec![("aɧ", 1)]),
             ("2日", vec![("2日", 4)]),
             ("\u{200d}", vec![("\u{200d}", 0)]),
         ] {

@@ -1,30 +1,15 @@
 //! Where the letters of a text stand: shaped, ordered, broken into lines of like length, and as large as its place allows. All lengths
 //! are in ems of the display face until a size is chosen.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
-use harfrust::{
-    Buffer, BufferFlags, Direction, GlyphId, Script as Tagged, ShapeOptions, ShaperFont, Tag,
-};
 use unicode_bidi::{LevelRun, ParagraphBidiInfo};
 use unicode_linebreak::linebreaks;
-use unicode_script::Script;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::Undrawn;
-use super::faces::{FaceId, Faces, Span, Voice};
-
-/// One drawn shape; its origin is to the right of the line's beginning and below its baseline.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Glyph {
-    pub face: FaceId,
-    pub id: GlyphId,
-    pub x: f32,
-    pub y: f32,
-    /// Ems of its face.
-    pub size: f32,
-}
+use super::faces::{Faces, Span, Voice};
+use super::shape::{Glyph, Inks, shaped};
 
 /// A line and what its ink covers, around its beginning on the baseline.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,13 +54,6 @@ struct Piece {
     breaks: bool,
     blank: bool,
 }
-
-/// What a glyph's ink covers: left, top, right and bottom in ems of its face, downward.
-type Ink = Option<[f32; 4]>;
-
-/// Ink that was measured already.
-#[derive(Default)]
-pub struct Inks(HashMap<(FaceId, GlyphId), Ink>);
 
 /// Where a text has to fit, in pixels, with its edge.
 #[derive(Clone, Copy, Debug)]
@@ -358,73 +336,132 @@ impl<'t> Paragraph<'t> {
     }
 }
 
-impl Inks {
-    fn of(&mut self, glyph: &Glyph, faces: &Faces) -> Ink {
-        *self.0.entry((glyph.face, glyph.id)).or_insert_with(|| {
-            let font = &faces.face(glyph.face)?.font;
-            let outline = font.outline_glyphs().get(glyph.id)?;
-            let ink = outline.extents().ok()?;
-            let em = f32::from(font.units_per_em().max(1));
-            let seen = ink.width > 0.0 && ink.height > 0.0;
-            let (left, top) = (ink.x_bearing, -ink.y_bearing);
-            let ink = [left, top, left + ink.width, top + ink.height];
-            seen.then(|| ink.map(|length| length / em))
-        })
-    }
-}
-
-/// A glyph with how far the next one stands.
-struct Shaped {
-    glyph: Glyph,
-    /// Where the glyph stands in front of where it would.
-    x: f32,
-    advance: f32,
-    /// The byte of the paragraph that it comes from.
-    cluster: usize,
-}
-
-fn shaped(text: &str, range: Range<usize>, span: &Span, rtl: bool, faces: &Faces) -> Vec<Shaped> {
-    let Some(face) = faces.face(span.face) else {
-        return Vec::new();
-    };
-    let mut buffer = Buffer::new();
-    buffer.push_str(&text[range.clone()]);
-    // Letters join over the border of two faces too.
-    buffer.set_pre_context(&text[..range.start]);
-    buffer.set_post_context(&text[range.end..]);
-    buffer.set_flags(BufferFlags::REMOVE_DEFAULT_IGNORABLES);
-    buffer.set_direction(match rtl {
-        true => Direction::RightToLeft,
-        false => Direction::LeftToRight,
-    });
-    if span.script != Script::Common {
-        let tag = span.script.as_iso15924_tag().to_be_bytes();
-        buffer.set_script(Tagged::from_iso15924_tag(Tag::new(&tag)));
-    }
-    let shaper = ShaperFont::new(&face.font);
-    if harfrust::shape(&shaper, &mut buffer, ShapeOptions::new()).is_err() {
-        return Vec::new();
-    }
-    let unit = face.scale / f32::from(face.font.units_per_em().max(1));
-    let placed = buffer.glyph_infos().iter().zip(buffer.glyph_positions());
-    placed
-        .map(|(info, position)| Shaped {
-            glyph: Glyph {
-                face: span.face,
-                id: GlyphId::new(info.glyph_id),
-                x: 0.0,
-                y: -(position.y_offset as f32) * unit,
-                size: face.scale,
-            },
-            x: position.x_offset as f32 * unit,
-            advance: position.x_advance as f32 * unit,
-            cluster: range.start + info.cluster as usize,
-        })
-        .collect()
-}
-
 /// What two ranges have in common, if anything.
 fn common(one: &Range<usize>, other: &Range<usize>) -> Option<Range<usize>> {
     let both = one.start.max(other.start)..one.end.min(other.end);
     (both.start < both.end).then_some(both)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDE: Place = Place {
+        width: 1766.0,
+        height: 432.0,
+        comfort: 290.0,
+        largest: 120.0,
+        least: 10.0,
+    };
+
+    fn set(text: &str, place: &Place) -> Option<(Block, f32)> {
+        let mut faces = Faces::bundled(&[]);
+        let text = Text::new(text, Voice::Display, &mut faces).unwrap();
+        text.fitted(place, &faces, &mut Inks::default())
+    }
+
+    #[track_caller]
+    fn line(text: &str) -> Vec<Glyph> {
+        let (block, _) = set(text, &WIDE).unwrap();
+        assert_eq!(block.lines.len(), 1, "{text}");
+        block.lines[0].glyphs.clone()
+    }
+
+    #[test]
+    fn signs_that_mean_something_to_a_program_are_letters() {
+        let text = r"%{n}\:'[v]{\b1};,=&<i>";
+        let faces = Faces::bundled(&[]);
+        let mut spans = Faces::bundled(&[]);
+        let face = spans.spans(text, Voice::Display).unwrap()[0].face;
+        let map = faces.face(face).unwrap().font.charmap();
+        let expected: Vec<u32> = text
+            .chars()
+            .map(|letter| map.map_unicode(u32::from(letter)).unwrap().to_u32())
+            .collect();
+        let drawn: Vec<u32> = line(text).iter().map(|glyph| glyph.id.to_u32()).collect();
+        assert_eq!(drawn, expected);
+    }
+
+    #[test]
+    fn short_texts_are_large_and_long_ones_fit() {
+        let (block, size) = set("One does not simply", &WIDE).unwrap();
+        assert_eq!((block.lines.len(), size), (1, 120.0));
+        let long = "walk into mordor ".repeat(18);
+        let (block, size) = set(&long, &WIDE).unwrap();
+        assert!(
+            block.lines.len() > 2 && size < 100.0 && size > 40.0,
+            "{size}"
+        );
+        let edges = 2.0 * edge(size);
+        assert!(block.height * size + edges <= WIDE.height);
+        assert!(block.width() * size + edges <= WIDE.width);
+        let tiny = Place {
+            width: 58.0,
+            height: 14.0,
+            comfort: 10.0,
+            largest: 4.0,
+            least: 10.0,
+        };
+        assert_eq!(set("LOL", &tiny).unwrap().1, 10.0);
+        assert!(set(&long, &tiny).is_none());
+    }
+
+    #[test]
+    fn lines_are_alike_and_those_of_the_author_are_kept() {
+        let text =
+            "when the neighbour drills holes into the wall behind the television set on a sunday";
+        let (block, _) = set(text, &WIDE).unwrap();
+        let widths: Vec<f32> = block
+            .lines
+            .iter()
+            .map(|line| line.right - line.left)
+            .collect();
+        assert_eq!(widths.len(), 2);
+        assert!(
+            widths[0].min(widths[1]) > 0.8 * widths[0].max(widths[1]),
+            "{widths:?}"
+        );
+        let (block, _) = set("a\n\nb c", &WIDE).unwrap();
+        let glyphs: Vec<usize> = block.lines.iter().map(|line| line.glyphs.len()).collect();
+        assert_eq!(glyphs, [1, 0, 2]);
+    }
+
+    #[test]
+    fn a_word_without_end_is_torn_between_characters() {
+        let text = "e\u{301}\u{323}".repeat(150);
+        let (block, _) = set(&text, &WIDE).unwrap();
+        assert!(block.lines.len() > 1 && block.torn > 0);
+        let mut inks = Inks::default();
+        let faces = Faces::bundled(&[]);
+        for line in &block.lines {
+            let first = line.glyphs[0];
+            let [_, _, _, bottom] = inks.of(&first, &faces).unwrap();
+            assert!(bottom > -0.2, "a line begins with a mark");
+        }
+    }
+
+    #[test]
+    fn arabic_letters_join_and_run_to_the_left() {
+        let ids = |text: &str| line(text).iter().map(|glyph| glyph.id).collect::<Vec<_>>();
+        // Dots are glyphs of their own, which stay the same.
+        let joined = ids("بيت");
+        let alone = ["ب", "ي", "ت"].map(ids).concat();
+        let changed = alone.iter().filter(|id| !joined.contains(id)).count();
+        assert!(changed >= 3, "{joined:?} {alone:?}");
+        assert_eq!(ids("اب").last(), ids("ا").first());
+        // A number inside stays as it is.
+        let mixed = ids("بيت 12 بيت");
+        let digits = ids("ا 12");
+        assert_eq!(mixed.len(), 2 * joined.len() + 2);
+        assert_eq!(mixed[joined.len()..joined.len() + 2], digits[..2]);
+    }
+
+    #[test]
+    fn hindi_signs_are_put_in_order_and_together() {
+        // The vowel sign is written after its consonant and stands before it; two consonants become one.
+        let ki = line("कि");
+        let ka = line("क")[0].id;
+        assert!(ki.len() == 2 && ki[1].id == ka);
+        assert!(line("क्ष").len() < 3);
+    }
 }
