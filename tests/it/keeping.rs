@@ -113,10 +113,10 @@ fn the_holder_of_a_clip_changes_its_title_and_how_long_it_is_kept() {
             "expires_at",
         ),
         (
-            json!({"segments": []}),
+            json!({"url": "https://example.com/"}),
             400,
             "json_unknown_field",
-            "segments",
+            "url",
         ),
         (json!({"pinned": "yes"}), 400, "field_type", "pinned"),
         (json!({"title": ""}), 400, "title_invalid", "title"),
