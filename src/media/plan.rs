@@ -11,10 +11,10 @@ use super::window::Window;
 use crate::clip::Method;
 use crate::recipe::{Mode, Recipe, Shape};
 use crate::seconds::Seconds;
-pub use pieces::{clean_boundaries, keyframe_before};
 use pieces::{
     beginning, copied_piece, encoded_piece, plays_everywhere, splice_pieces, takes_sound_over,
 };
+pub use pieces::{clean_boundaries, keyframe_before};
 
 /// What is cut, how and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -172,23 +172,25 @@ fn assemble(
     reason: &'static str,
     pieces: Vec<Piece>,
 ) -> Result<Plan, MediaError> {
+    let shape = recipe.format.shape();
     let pairs = || windows.iter().zip(&pieces);
     let sound = recipe.wants_sound() && pairs().any(|(window, piece)| sounds(window, piece));
     let start = pairs()
         .next()
         .map(|(window, piece)| window.time(piece.first()));
-    let end = pairs()
-        .next_back()
-        .map(|(window, piece)| window.time(piece.until));
-    let shape = recipe.format.shape();
+    let end = pairs().next_back().map(|(window, piece)| {
+        let second = piece.frames.get(1).filter(|_| shape == Shape::Still);
+        window.time(*second.unwrap_or(&piece.until))
+    });
     if shape == Shape::Sound && !sound {
         return Err(MediaError::NoSound);
     }
     // A frame's length of slack: the last frame rarely ends where the wanted end is.
-    let truncated = shape != Shape::Still && pairs().any(|(window, piece)| {
-        let frame = piece.length() / piece.frames.len().max(1) as i64;
-        window.time(piece.until + frame) + TOLERANCE < window.segment.end
-    });
+    let truncated = shape != Shape::Still
+        && pairs().any(|(window, piece)| {
+            let frame = piece.length() / piece.frames.len().max(1) as i64;
+            window.time(piece.until + frame) + TOLERANCE < window.segment.end
+        });
     Ok(Plan {
         method,
         reason,

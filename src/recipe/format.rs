@@ -108,12 +108,9 @@ impl Format {
         match self {
             // Pictures that last less than two hundredths of a second are shown for ten by browsers.
             Format::Gif => Some(50),
-            Format::Mp4
-            | Format::Webm
-            | Format::Webp
-            | Format::Mp3
-            | Format::M4a
-            | Format::Jpg => None,
+            Format::Mp4 | Format::Webm | Format::Webp | Format::Mp3 | Format::M4a | Format::Jpg => {
+                None
+            }
         }
     }
 

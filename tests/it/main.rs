@@ -17,6 +17,7 @@ mod egress;
 mod events;
 mod exact;
 mod files;
+mod forms;
 mod house;
 mod install;
 mod keeping;

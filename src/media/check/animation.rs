@@ -137,12 +137,9 @@ async fn checked(
     }
     let codec = match rendering.format {
         Format::Gif => "gif",
-        Format::Mp4
-        | Format::Webm
-        | Format::Webp
-        | Format::Mp3
-        | Format::M4a
-        | Format::Jpg => "webp",
+        Format::Mp4 | Format::Webm | Format::Webp | Format::Mp3 | Format::M4a | Format::Jpg => {
+            "webp"
+        }
     };
     Ok(Checked {
         frames: found.delays.len() as u64,

@@ -60,7 +60,8 @@ impl<'a> Feed<'a> {
             };
             self.inputs.extend_from_slice(rest);
             if let Some(word) = word {
-                self.inputs.extend(arguments([&"-skip_frame", &"nokey", word]));
+                self.inputs
+                    .extend(arguments([&"-skip_frame", &"nokey", word]));
             }
         }
     }
