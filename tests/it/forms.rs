@@ -198,8 +198,11 @@ fn delays_of_gif(path: &Path) -> Vec<u32> {
     delays
 }
 
+/// How long a picture is shown, and its luma.
+type Shown = (u32, Vec<u8>);
+
 /// Size, and the pictures with how long each is shown in ms, as luma.
-fn decoded_webp(path: &Path) -> ((u32, u32), Vec<(u32, Vec<u8>)>) {
+fn decoded_webp(path: &Path) -> ((u32, u32), Vec<Shown>) {
     let bytes = std::fs::read(path).unwrap();
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).unwrap();
     assert!(decoder.is_animated());
