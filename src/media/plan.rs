@@ -172,15 +172,16 @@ fn assemble(
     reason: &'static str,
     pieces: Vec<Piece>,
 ) -> Result<Plan, MediaError> {
+    let shape = recipe.format.shape();
     let pairs = || windows.iter().zip(&pieces);
     let sound = recipe.wants_sound() && pairs().any(|(window, piece)| sounds(window, piece));
     let start = pairs()
         .next()
         .map(|(window, piece)| window.time(piece.first()));
-    let end = pairs()
-        .next_back()
-        .map(|(window, piece)| window.time(piece.until));
-    let shape = recipe.format.shape();
+    let end = pairs().next_back().map(|(window, piece)| {
+        let second = piece.frames.get(1).filter(|_| shape == Shape::Still);
+        window.time(*second.unwrap_or(&piece.until))
+    });
     if shape == Shape::Sound && !sound {
         return Err(MediaError::NoSound);
     }

@@ -20,6 +20,7 @@ mod events;
 mod exact;
 mod files;
 mod fit;
+mod forms;
 mod house;
 mod install;
 mod keeping;

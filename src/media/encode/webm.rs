@@ -85,7 +85,8 @@ fn vp9(bench: &Bench<'_>, rendering: &Rendering<'_>) -> Vec<OsString> {
     list.extend(arguments([
         &"-fps_mode",
         &"passthrough",
-        &"-enc_time_base",
+        // Of the pictures alone: the encoder of the sound reads its own packets' lengths in samples.
+        &"-enc_time_base:v",
         &format!("{}:{}", MILLI.num, MILLI.den),
         &"-c:v",
         &"libvpx-vp9",
