@@ -22,6 +22,7 @@ mod wire;
 mod costs;
 mod cut;
 mod engine;
+mod estimate;
 mod gate;
 mod repair;
 mod scale;
@@ -105,6 +106,11 @@ const GROUPS: &[Group] = &[
         name: "sources",
         musts: sources::MUSTS,
         take: sources::take,
+    },
+    Group {
+        name: "estimate",
+        musts: estimate::MUSTS,
+        take: estimate::take,
     },
     Group {
         name: "scale",

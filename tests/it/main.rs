@@ -14,6 +14,7 @@ mod clips;
 mod command_line;
 mod durability;
 mod egress;
+mod estimate;
 mod events;
 mod exact;
 mod files;
@@ -37,6 +38,7 @@ mod unit;
 mod uploads;
 mod video_pages;
 mod watch;
+mod wishes;
 mod withstand;
 
 mod support;

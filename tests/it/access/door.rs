@@ -29,6 +29,8 @@ use Door::{Hidden, Holder, Maker, Open, Reader, With};
 const DOORS: &[(&str, &str, Door)] = &[
     ("POST", "/api/clips", Maker),
     ("GET", "/api/clips", Reader),
+    ("POST", "/api/clips:estimate", Maker),
+    ("GET", "/api/presets", Open),
     ("GET", "/api/clips/{id}", Open),
     ("PATCH", "/api/clips/{id}", Holder),
     ("DELETE", "/api/clips/{id}", Holder),
