@@ -51,7 +51,7 @@ enum Command {
     /// Run the service.
     Serve(serve::Serve),
     /// Cut a clip, without a server.
-    Clip(clip::Clip),
+    Clip(Box<clip::Clip>),
     /// Show what a source is made of.
     Probe(probe::Probe),
     /// Check that this machine has all the service needs.
@@ -148,7 +148,7 @@ pub fn run() -> ExitCode {
         Command::Launch(launch) => return launch::run(launch),
         Command::Letter => return letter::run(),
         Command::Serve(serve) => serve::run(serve),
-        Command::Clip(clip) => clip::run(clip),
+        Command::Clip(clip) => clip::run(*clip),
         Command::Probe(probe) => probe::run(probe),
         Command::Doctor(doctor) => doctor::run(doctor),
         Command::Cleanup(cleanup) => cleanup::run(cleanup),

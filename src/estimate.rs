@@ -381,16 +381,22 @@ impl Estimator<'_> {
         }
     }
 
-    /// Bytes of what a splice encodes before its entry; never more than twice what the source has there.
+    /// Bytes of what a splice encodes before its entry.
     fn head(&self, from: f64, until: f64) -> Option<f64> {
         if until <= from {
             return Some(0.0);
         }
         let own = self.taken(from, until)?;
         Some(match self.texture {
-            Some(_) => self.stretch(from, until)?.min(2.0 * own + 20_000.0),
+            Some(_) => sizes::quick(self.stretch(from, until)?).min(self.most(until - from)),
             None => 1.2 * own,
         })
+    }
+
+    /// The most that a splice encodes in so many seconds: twice the source's rate, and nearly a second of it at once.
+    fn most(&self, length: f64) -> f64 {
+        let rate = self.seen.video.rate.unwrap_or(f64::INFINITY);
+        2.0 * rate * (length + 0.9)
     }
 
     /// Frames and bytes that a splice encodes at its end, on average: pictures that others shown later are needed for.
@@ -406,8 +412,10 @@ impl Estimator<'_> {
         };
         let clean = flow.clean().clamp(0.05, 1.0);
         let frames = (1.0 / clean - 1.0) / 2.0;
+        let end = seconds(cut.end);
         let bytes = self.texture.map_or(0.0, |texture| {
-            (1.0 - clean) * texture.alone() + frames * texture.following(seconds(cut.end))
+            let pictures = (1.0 - clean) * texture.alone(end) + frames * texture.following(end);
+            sizes::quick(pictures).min(self.most(frames / self.fps))
         });
         (frames, bytes)
     }
@@ -464,7 +472,10 @@ impl Estimator<'_> {
         let frames = (length * self.fps).max(1.0);
         // Pictures that stand alone: the first, one for each cut in the source, and one now and then.
         let alone = (1.0 + self.scenes(from, until) + (frames / GROUP).floor()).min(frames);
-        Some(following * (1.0 - alone / frames) + alone * texture.alone())
+        Some(
+            following * (1.0 - alone / frames)
+                + alone * texture.alone(seconds((from + until) / 2.0)),
+        )
     }
 
     /// Groups of the source that begin before they had to: there the picture changes.
@@ -484,7 +495,7 @@ impl Estimator<'_> {
         let pixels = self.frame.pixels() as f64;
         let alone = self.texture.map(|texture| {
             let share = pixels / texture.pixels().max(1.0);
-            texture.alone() * sizes::scaled(share, texture.exponent)
+            texture.alone(self.recipe.span().start) * sizes::scaled(share, texture.exponent)
         });
         sizes::still(pixels, alone)
     }

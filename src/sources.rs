@@ -155,7 +155,6 @@ pub async fn look(
     app.index.add_source(seen.clone()).await?;
     let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(source = %seen.id, ms, bytes = seen.sighting.bytes_fetched, "looked at a source");
-    estimate::prepare(app, &seen);
     Ok((seen, Look::New))
 }
 

@@ -30,8 +30,8 @@ pub struct Sample {
 }
 
 /// How many stretches are encoded, and how long each is.
-const SAMPLES: i64 = 6;
-const LONG: Seconds = Seconds::from_micros(800_000);
+const SAMPLES: i64 = 9;
+const LONG: Seconds = Seconds::from_micros(600_000);
 /// The least that can be told of a source of unknown length.
 const UNKNOWN: Seconds = Seconds::from_whole(10);
 
@@ -60,10 +60,10 @@ pub fn stretches(sighting: &Sighting) -> Vec<Segment> {
 }
 
 impl Texture {
-    /// Bytes of a picture that stands alone, on average.
-    pub fn alone(&self) -> f64 {
-        let all: u64 = self.samples.iter().map(|sample| sample.first).sum();
-        all as f64 / self.samples.len().max(1) as f64
+    /// Bytes of a picture that stands alone, at a moment, by the samples near it.
+    pub fn alone(&self, moment: Seconds) -> f64 {
+        self.near(moment, |sample| Some(sample.first as f64))
+            .unwrap_or(0.0)
     }
 
     /// Pixels of one picture.

@@ -71,7 +71,9 @@ impl Warning {
             Warning::FastStart { .. } => "Use mode exact, or start at a snap point.",
             Warning::NoSound => "Leave volume and loudness out.",
             Warning::NothingHeard => "Choose a format with pictures.",
-            Warning::SizeGuessed => "Ask again in a few seconds.",
+            Warning::SizeGuessed => {
+                "Ask again in a few seconds; of links that are no plain MP4 it stays one."
+            }
         }
     }
 }

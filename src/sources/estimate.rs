@@ -102,14 +102,8 @@ async fn known(app: &App, source: &Source) -> Result<Option<Seen>, SourcesError>
     Ok(found)
 }
 
-/// Orders what estimates of a source are made from, where that costs nothing but a moment of the machine. Nobody waits for it.
-pub fn prepare(app: &App, seen: &Seen) {
-    if seen.link().is_none() {
-        measure(app, seen, "");
-    }
-}
-
-/// Has samples of a source encoded, unless they would have to be searched for in all of it.
+/// Has samples of a source encoded, unless they would have to be searched for in all of it. Nobody waits for it, and who only looks
+/// costs nothing.
 fn measure(app: &App, seen: &Seen, visitor: &str) {
     let near = match seen.sighting.form {
         Form::Tables => true,

@@ -24,6 +24,7 @@ mod cut;
 mod engine;
 mod fit;
 mod forms;
+mod estimate;
 mod gate;
 mod repair;
 mod scale;
@@ -117,6 +118,11 @@ const GROUPS: &[Group] = &[
         name: "sources",
         musts: sources::MUSTS,
         take: sources::take,
+    },
+    Group {
+        name: "estimate",
+        musts: estimate::MUSTS,
+        take: estimate::take,
     },
     Group {
         name: "scale",

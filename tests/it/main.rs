@@ -16,6 +16,7 @@ mod clips;
 mod command_line;
 mod durability;
 mod egress;
+mod estimate;
 mod events;
 mod exact;
 mod files;
@@ -42,6 +43,7 @@ mod unit;
 mod uploads;
 mod video_pages;
 mod watch;
+mod wishes;
 mod withstand;
 
 mod support;

@@ -30,6 +30,8 @@ const DOORS: &[(&str, &str, Door)] = &[
     ("POST", "/api/clips", Maker),
     ("POST", "/api/clips:batch", Maker),
     ("GET", "/api/clips", Reader),
+    ("POST", "/api/clips:estimate", Maker),
+    ("GET", "/api/presets", Open),
     ("GET", "/api/clips/{id}", Open),
     ("PATCH", "/api/clips/{id}", Holder),
     ("DELETE", "/api/clips/{id}", Holder),
