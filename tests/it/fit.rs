@@ -12,7 +12,7 @@ use crate::support::service;
 /// Four seconds of 480x270 that take more than 1 MB and have a keyframe every second, the first picture inside.
 fn source() -> PathBuf {
     film(
-        "fit.mp4",
+        "fit-270.mp4",
         &gentle("480x270", "25", 4.0),
         Some(&sweep(48_000, "stereo", 4.0)),
         "-c:v libx264 -preset ultrafast -crf 18 -g 25 -keyint_min 25 -sc_threshold 0 -pix_fmt yuv420p \

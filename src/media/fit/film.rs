@@ -376,7 +376,7 @@ impl Search {
         }
         // The same with fewer bits once; then smaller pictures, which have to be looked at first.
         match self.film.below(&self.choice) {
-            Some(next) if self.tries % 2 == 0 => {
+            Some(next) if self.tries.is_multiple_of(2) => {
                 self.choice = next;
                 self.state = State::Unseen;
             }
