@@ -4,7 +4,9 @@
 pub mod feed;
 pub mod film;
 pub mod graph;
+mod loudness;
 pub mod sound;
+mod turned;
 
 use std::path::Path;
 

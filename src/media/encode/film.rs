@@ -58,7 +58,7 @@ pub async fn mp4(
 }
 
 /// What is told about colours once they were mapped.
-fn colours(rendering: &Rendering<'_>) -> Vec<OsString> {
+pub fn colours(rendering: &Rendering<'_>) -> Vec<OsString> {
     let video = rendering.windows.first().map(|window| &window.probe.video);
     match video.map(|video| video.light) {
         Some(Light::High) => arguments([
@@ -76,7 +76,7 @@ fn colours(rendering: &Rendering<'_>) -> Vec<OsString> {
 }
 
 /// Times are passed through in the source's own ticks.
-fn times(timing: &Timing) -> Vec<OsString> {
+pub fn times(timing: &Timing) -> Vec<OsString> {
     let base = timing.base;
     arguments([
         &"-fps_mode",
@@ -99,8 +99,10 @@ pub async fn run(
 ) -> Result<(), MediaError> {
     let frames = rendering.timing.times.len().max(1) as f64;
     let progress = bench.progress.clone();
+    // Something may have been made for it before.
+    let from = progress.borrow().clamp(0.1, 0.9);
     sidecar::ffmpeg(bench.job(bench.engine.cut_deadline), list, move |frame| {
-        progress.send_replace(0.1 + 0.85 * (frame as f64 / frames).min(1.0));
+        progress.send_replace(from + (0.95 - from) * (frame as f64 / frames).min(1.0));
     })
     .await
     .map_err(|error| MediaError::from_sidecar(error, Phase::Cutting))?;

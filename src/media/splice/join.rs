@@ -214,6 +214,24 @@ fn chunks_of(trak: &Trak, sizes: &[u32], track: usize) -> Vec<Chunk> {
     chunks
 }
 
+impl Film<'_> {
+    /// The index of these tracks.
+    pub fn moov(&self, traks: Vec<Trak>) -> Moov {
+        Moov {
+            mvhd: Mvhd {
+                timescale: self.movie_timescale(),
+                duration: self.movie_ticks(self.length),
+                rate: FixedPoint::new(1, 0),
+                volume: FixedPoint::new(1, 0),
+                next_track_id: traks.len() as u32 + 1,
+                ..Mvhd::default()
+            },
+            trak: traks,
+            ..Moov::default()
+        }
+    }
+}
+
 /// `ftyp`, `moov` and the head of `mdat`. The size of `moov` does not depend on the offsets in it, so it is made twice.
 fn head(film: &Film<'_>, mut traks: Vec<Trak>, chunks: &[Chunk]) -> io::Result<Vec<u8>> {
     let body: u64 = chunks.iter().map(|chunk| chunk.bytes).sum();
@@ -261,18 +279,7 @@ fn head(film: &Film<'_>, mut traks: Vec<Trak>, chunks: &[Chunk]) -> io::Result<V
                 brand(b"mp41"),
             ],
         };
-        let moov = Moov {
-            mvhd: Mvhd {
-                timescale: film.movie_timescale(),
-                duration: film.movie_ticks(film.length),
-                rate: FixedPoint::new(1, 0),
-                volume: FixedPoint::new(1, 0),
-                next_track_id: traks.len() as u32 + 1,
-                ..Mvhd::default()
-            },
-            trak: traks.clone(),
-            ..Moov::default()
-        };
+        let moov = film.moov(traks.clone());
         let mut bytes = Vec::new();
         ftyp.encode(&mut bytes).map_err(invalid)?;
         moov.encode(&mut bytes).map_err(invalid)?;
