@@ -12,6 +12,8 @@ use crate::clip::Method;
 use crate::config::Flags;
 use crate::cut::sentence;
 use crate::media::Made;
+use crate::recipe::crop::Crop;
+use crate::recipe::look::{Loudness, Speed, Volume};
 use crate::recipe::{Format, Limits, Look, Mode, Recipe, RecipeError, Segment};
 use crate::seconds::Seconds;
 use crate::serve::{Signals, tools};
@@ -52,6 +54,33 @@ pub(super) struct Clip {
     /// Leave the sound out
     #[arg(long)]
     mute: bool,
+    /// Part of the picture: 9:16, 1:1@left, 640x360+100+50 or 50%x50%+25%+25%
+    #[arg(long, value_name = "PART")]
+    crop: Option<Crop>,
+    /// Most pictures a second
+    #[arg(long, value_name = "N")]
+    fps: Option<u32>,
+    /// How fast it plays
+    #[arg(long, value_name = "FACTOR")]
+    speed: Option<Speed>,
+    /// How loud it is against the source
+    #[arg(long, value_name = "FACTOR")]
+    volume: Option<Volume>,
+    /// Loudness of the whole clip in LUFS
+    #[arg(long, value_name = "LUFS", allow_negative_numbers = true)]
+    loudness: Option<Loudness>,
+    /// Seconds over which pictures and sound come up
+    #[arg(long, value_name = "T")]
+    fade_in: Option<Seconds>,
+    /// Seconds over which they go down
+    #[arg(long, value_name = "T")]
+    fade_out: Option<Seconds>,
+    /// Show it backward
+    #[arg(long)]
+    reverse: bool,
+    /// Show it forward and then backward
+    #[arg(long)]
+    boomerang: bool,
     /// Print one JSON object about the finished clip
     #[arg(long)]
     json: bool,
@@ -149,6 +178,15 @@ fn recipe(clip: &Clip) -> Result<Recipe, Trouble> {
         look: Look {
             height: clip.height,
             mute: clip.mute,
+            crop: clip.crop,
+            fps: clip.fps,
+            speed: clip.speed,
+            volume: clip.volume,
+            loudness: clip.loudness,
+            fade_in: clip.fade_in,
+            fade_out: clip.fade_out,
+            reverse: clip.reverse,
+            boomerang: clip.boomerang,
             ..Look::default()
         },
         fit: None,
