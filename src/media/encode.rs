@@ -6,8 +6,10 @@ pub mod feed;
 pub mod film;
 pub mod gif;
 pub mod graph;
+mod loudness;
 pub mod sound;
 mod still;
+mod turned;
 mod webm;
 mod webp;
 

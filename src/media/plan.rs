@@ -57,6 +57,16 @@ impl Piece {
         self.frames.last().copied().unwrap_or(self.until)
     }
 
+    /// The same in a window whose times are so many ticks later.
+    #[must_use]
+    pub fn moved(&self, ticks: i64) -> Piece {
+        Piece {
+            frames: self.frames.iter().map(|pts| pts + ticks).collect(),
+            until: self.until + ticks,
+            ..self.clone()
+        }
+    }
+
     /// Its length in ticks.
     pub fn length(&self) -> i64 {
         self.until - self.first()

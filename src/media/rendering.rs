@@ -135,18 +135,39 @@ impl Timing {
             None => times,
             Some(grid) => grid.thinned(times),
         };
-        let (times, length) = if look.reverse {
-            (backward(&times, length), length)
-        } else if look.boomerang {
-            there_and_back(times, length)
-        } else {
-            (times, length)
-        };
         Timing {
             base,
             times,
             length,
             grid,
+        }
+        .directed(look)
+    }
+
+    /// The same before a look's direction: from the first picture to the last.
+    pub fn forward(plan: &Plan, base: TimeBase, look: &Look) -> Timing {
+        let look = Look {
+            reverse: false,
+            boomerang: false,
+            ..look.clone()
+        };
+        Timing::of(plan, base, &look)
+    }
+
+    /// Of pictures that are shown from the first to the last, in a look's direction.
+    #[must_use]
+    pub fn directed(self, look: &Look) -> Timing {
+        let (times, length) = if look.reverse {
+            (backward(&self.times, self.length), self.length)
+        } else if look.boomerang {
+            there_and_back(self.times, self.length)
+        } else {
+            (self.times, self.length)
+        };
+        Timing {
+            times,
+            length,
+            ..self
         }
     }
 
@@ -167,6 +188,17 @@ fn backward(times: &[i64], length: i64) -> Vec<i64> {
     let mut moved: Vec<i64> = ends.map(|end| length - end).collect();
     moved.reverse();
     moved
+}
+
+/// Which pictures are shown, by their numbers from the first to the last, in a look's direction.
+pub fn order(count: usize, look: &Look) -> Vec<usize> {
+    if look.reverse {
+        (0..count).rev().collect()
+    } else if look.boomerang {
+        (0..count).chain((1..count.max(2) - 1).rev()).collect()
+    } else {
+        (0..count).collect()
+    }
 }
 
 /// All pictures, and then those between the first and the last in the other direction.
@@ -274,6 +306,22 @@ mod tests {
             &[0, 33, 67, 100, 133, 167, 200, 233],
             267,
         );
+    }
+
+    #[test]
+    fn as_many_pictures_are_shown_as_there_are_times() {
+        for look in ["{}", r#"{"reverse":true}"#, r#"{"boomerang":true}"#] {
+            let look: Look = serde_json::from_str(look).unwrap();
+            for count in 1..6 {
+                let times = (0..count).collect();
+                let timing = Timing::after(times, count, MILLI, &look);
+                let order = order(count as usize, &look);
+                assert_eq!(order.len(), timing.times.len(), "{count} {look:?}");
+            }
+        }
+        let look = |text| serde_json::from_str(text).unwrap();
+        assert_eq!(order(4, &look(r#"{"reverse":true}"#)), [3, 2, 1, 0]);
+        assert_eq!(order(4, &look(r#"{"boomerang":true}"#)), [0, 1, 2, 3, 2, 1]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod boxes;
 pub mod join;
 pub mod movie;
 pub mod nal;
+pub mod reorder;
 pub mod sidx;
 mod stretch;
 mod tags;
@@ -15,13 +16,13 @@ mod tracks;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::encode::feed::Feed;
 use super::encode::sound;
 use super::plan::Plan;
-use super::probe;
 use super::rendering::Rendering;
 use super::sidecar::{self, arguments, file};
-use super::window::{Samples, Window};
-use super::{Bench, Input, MediaError, Phase};
+use super::window::{Samples, Window, extract};
+use super::{Bench, MediaError, Phase};
 use bitstream::{configuration, joinable};
 use join::{Extent, Film, Part, Placed, Sound};
 use movie::{Movie, Sample};
@@ -64,7 +65,10 @@ pub async fn splice(
             .send_replace(0.1 + 0.7 * (number + 1) as f64 / steps);
     }
     let copied = matches!((windows, plan.pieces.as_slice()), ([window], [piece])
-        if plan.sound && window.is_aac() && window.sound(piece.first(), piece.until).is_some());
+        if plan.sound
+            && !rendering.look.touches_sound()
+            && window.is_aac()
+            && window.sound(piece.first(), piece.until).is_some());
     let sound = if plan.sound && !copied {
         Some(mixed_sound(bench, rendering).await?)
     } else {
@@ -135,25 +139,28 @@ fn places(
 
 /// The clip's sound as a file of its own, encoded once.
 async fn mixed_sound(bench: &Bench<'_>, rendering: &Rendering<'_>) -> Result<PathBuf, MediaError> {
-    let windows = rendering.windows;
-    // Those are parts of larger files.
-    if windows.iter().any(|window| window.in_place) {
-        return Err(broken("the sound cannot be taken over"));
+    let mut windows = Vec::new();
+    let mut plan = rendering.plan.clone();
+    for (number, window) in rendering.windows.iter().enumerate() {
+        if !window.in_place {
+            windows.push(window.clone());
+            continue;
+        }
+        // Those are parts of larger files.
+        let (sound, moved) = extract::sound(bench, window, number).await?;
+        windows.push(sound);
+        if let Some(piece) = plan.pieces.get_mut(number) {
+            *piece = piece.moved(-moved);
+        }
     }
+    let own = Rendering {
+        windows: &windows,
+        plan: &plan,
+        ..rendering.clone()
+    };
+    let feed = Feed::prepare(bench, &own).await?;
     let target = bench.dir.join("sound.mp4");
-    let mut list = arguments([&"-copyts"]);
-    for window in windows {
-        list.extend(probe::input_arguments(
-            &Input::File(window.path.clone()),
-            bench.engine.max_pixels,
-        ));
-    }
-    list.extend(arguments([
-        &"-filter_complex",
-        &sound::graph(rendering),
-        &"-map",
-        &"[a]",
-    ]));
+    let mut list = feed.sound();
     list.extend(windows.first().map(sound::aac).unwrap_or_default());
     list.extend(arguments([
         &"-map_metadata",

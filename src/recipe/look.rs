@@ -135,10 +135,9 @@ amount!(Volume, u32, 0.0, 4.0);
 amount!(Loudness, i32, -40.0, -8.0);
 
 impl Look {
-    /// The first wish that makes every picture anew, in one word; the height is not among them because it may change nothing.
+    /// The first wish that makes every picture anew, in one word; crop and height are not among them because they may change nothing.
     pub fn touches_pictures(&self) -> Option<&'static str> {
         let wishes = [
-            (self.crop.is_some(), "crop"),
             (self.fps.is_some(), "fps"),
             (self.speed.is_some(), "speed"),
             (self.fade_in.is_some() || self.fade_out.is_some(), "fade"),

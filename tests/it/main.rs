@@ -26,6 +26,7 @@ mod house;
 mod install;
 mod keeping;
 mod limits;
+mod looks;
 mod media_corpus;
 mod nginx;
 mod outside;

@@ -2,20 +2,23 @@
 
 use std::ffi::OsString;
 
-use super::{graph, sound};
+use super::graph::Beside;
+use super::loudness::{self, Gain};
+use super::{graph, sound, turned};
 use crate::media::lettering;
 use crate::media::probe::{self};
 use crate::media::rendering::Rendering;
 use crate::media::sidecar::{self, arguments};
 use crate::media::{Bench, Input, MediaError};
+use crate::recipe::Shape;
 
 /// Inputs and graph of a rendering.
 #[derive(Debug)]
 pub struct Feed<'a> {
     rendering: &'a Rendering<'a>,
     inputs: Vec<OsString>,
-    /// The number of the input that is laid over the pictures.
-    lettering: Option<usize>,
+    beside: Beside,
+    gain: Option<Gain>,
 }
 
 impl<'a> Feed<'a> {
@@ -36,9 +39,21 @@ impl<'a> Feed<'a> {
                 engine.max_pixels,
             ));
         }
-        let picture = lettering::picture(bench, rendering).await?;
-        let lettering = picture.as_ref().map(|_| rendering.windows.len());
-        if let Some(picture) = picture {
+        let mut beside = Beside::default();
+        let mut count = rendering.windows.len();
+        let gain = loudness::gain(bench, rendering, &inputs).await?;
+        let look = &rendering.look;
+        if (look.reverse || look.boomerang) && rendering.format.shape() != Shape::Sound {
+            let file = turned::turned(bench, rendering, &inputs).await?;
+            inputs.extend(arguments([&"-threads", &engine.threads.to_string()]));
+            inputs.extend(probe::input_arguments(
+                &Input::File(file),
+                engine.max_pixels,
+            ));
+            beside.turned = Some(count);
+            count += 1;
+        }
+        if let Some(picture) = lettering::picture(bench, rendering).await? {
             // It is ours, so that the limits for strangers' files do not hold for it; they know no pictures.
             inputs.extend(arguments([
                 &"-f",
@@ -50,11 +65,13 @@ impl<'a> Feed<'a> {
                 &"-i",
                 &sidecar::file(&picture),
             ]));
+            beside.lettering = Some(count);
         }
         Ok(Feed {
             rendering,
             inputs,
-            lettering,
+            beside,
+            gain,
         })
     }
 
@@ -84,11 +101,11 @@ impl<'a> Feed<'a> {
 
     /// The arguments up to the encoders: pictures in this pixel format, and sound where there is some.
     pub fn film(&self, pixels: &str) -> Vec<OsString> {
-        let mut whole = graph::graph(self.rendering, self.lettering, pixels);
+        let mut whole = graph::graph(self.rendering, self.beside, pixels);
         let mut maps = arguments([&"-map", &"[v]"]);
         if self.rendering.plan.sound {
             whole.push(';');
-            whole.push_str(&sound::graph(self.rendering));
+            whole.push_str(&sound::graph(self.rendering, self.gain));
             maps.extend(arguments([&"-map", &"[a]"]));
         }
         self.with(&whole, maps)
@@ -96,7 +113,7 @@ impl<'a> Feed<'a> {
 
     /// The same of the pictures alone, after these further filters, each with a comma in front.
     pub fn pictures(&self, pixels: &str, further: &str) -> Vec<OsString> {
-        let graph = graph::graph(self.rendering, self.lettering, pixels);
+        let graph = graph::graph(self.rendering, self.beside, pixels);
         let graph = match graph.strip_suffix("[v]") {
             Some(graph) => format!("{graph}{further}[v]"),
             None => graph,
@@ -106,7 +123,10 @@ impl<'a> Feed<'a> {
 
     /// The same of the sound alone.
     pub fn sound(&self) -> Vec<OsString> {
-        self.with(&sound::graph(self.rendering), arguments([&"-map", &"[a]"]))
+        self.with(
+            &sound::graph(self.rendering, self.gain),
+            arguments([&"-map", &"[a]"]),
+        )
     }
 
     fn with(&self, graph: &str, maps: Vec<OsString>) -> Vec<OsString> {

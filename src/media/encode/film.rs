@@ -220,7 +220,7 @@ pub fn colours(rendering: &Rendering<'_>) -> Vec<OsString> {
 }
 
 /// Times are passed through in the source's own ticks.
-fn times(timing: &Timing) -> Vec<OsString> {
+pub fn times(timing: &Timing) -> Vec<OsString> {
     let base = timing.base;
     arguments([
         &"-fps_mode",
@@ -262,9 +262,11 @@ pub async fn run(
 ) -> Result<(), MediaError> {
     let frames = rendering.timing.times.len().max(1) as f64;
     let progress = bench.progress.clone();
+    // Something may have been made for it before.
+    let from = progress.borrow().clamp(share.start, share.end);
     sidecar::ffmpeg(bench.job(bench.engine.cut_deadline), list, move |frame| {
         let done = (frame as f64 / frames).min(1.0);
-        progress.send_replace(share.start + (share.end - share.start) * done);
+        progress.send_replace(from + (share.end - from) * done);
     })
     .await
     .map_err(|error| MediaError::from_sidecar(error, Phase::Cutting))?;

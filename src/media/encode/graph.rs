@@ -6,10 +6,43 @@ use crate::media::rendering::Rendering;
 use crate::recipe::Look;
 use crate::recipe::frame::Frame;
 use crate::recipe::look::Speed;
+use crate::seconds::Seconds;
 
-/// The graph from the windows, which are the first inputs, to `[v]`, in the pixel format `pixels`. `lettering` is the number of the input
-/// that is laid over it, if there is one.
-pub fn graph(rendering: &Rendering<'_>, lettering: Option<usize>, pixels: &str) -> String {
+/// Inputs beside the windows, which come first, by their numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside {
+    /// The pictures in the order in which they are shown, where that is not the source's.
+    pub turned: Option<usize>,
+    /// What is laid over the pictures.
+    pub lettering: Option<usize>,
+}
+
+/// The graph from the inputs to `[v]`, in the pixel format `pixels`.
+pub fn graph(rendering: &Rendering<'_>, beside: Beside, pixels: &str) -> String {
+    let base = rendering.timing.base;
+    let settb = format!("settb={}/{}", base.num, base.den);
+    let mut graph = match beside.turned {
+        None => moving(rendering),
+        Some(number) => format!("[{number}:v:0]{settb},"),
+    };
+    if let Some(number) = beside.lettering {
+        // In the picture's own ticks, or the times would be rounded to those of both.
+        graph.push_str(&format!(
+            "null[film];[{number}:v:0]setpts=0,{settb}[letters];[film][letters]overlay=0:0:format=auto,"
+        ));
+    }
+    graph.push_str(&faded(&rendering.look, rendering.seconds().as_f64()));
+    graph.push_str(&format!("format={pixels}[v]"));
+    graph
+}
+
+/// The graph from the windows to `[v]`: the pictures in the source's order and their final size, with nothing laid over them.
+pub fn forward(rendering: &Rendering<'_>, pixels: &str) -> String {
+    format!("{}format={pixels}[v]", moving(rendering))
+}
+
+/// The pictures of all windows, joined, up to the comma behind their last filter.
+fn moving(rendering: &Rendering<'_>) -> String {
     let windows = rendering.windows;
     let mut graph = String::new();
     let mut offset = 0;
@@ -46,23 +79,17 @@ pub fn graph(rendering: &Rendering<'_>, lettering: Option<usize>, pixels: &str) 
         Some(video) => (video.scan, video.light),
         None => (Scan::Progressive, Light::Standard),
     };
+    // Joining counts in microseconds and making frames of fields in half ticks; what follows counts in ticks.
+    let base = rendering.timing.base;
     graph.push_str(&format!(
-        "{}{}{}{}",
+        "{}settb={}/{},{}{}{}",
         fields(scan),
+        base.num,
+        base.den,
         timed(rendering),
         sized(&rendering.frame),
         light(lit)
     ));
-    if let Some(number) = lettering {
-        // In the picture's own ticks, or the times would be rounded to those of both.
-        let base = rendering.timing.base;
-        graph.push_str(&format!(
-            "null[film];[{number}:v:0]setpts=0,settb={}/{}[letters];[film][letters]overlay=0:0:format=auto,",
-            base.num, base.den
-        ));
-    }
-    graph.push_str(&faded(&rendering.look, rendering.seconds().as_f64()));
-    graph.push_str(&format!("format={pixels}[v]"));
     graph
 }
 
@@ -108,10 +135,11 @@ fn sized(frame: &Frame) -> String {
 /// Fades, in seconds of the finished clip.
 fn faded(look: &Look, length: f64) -> String {
     let mut filters = String::new();
-    if let Some(fade) = look.fade_in {
+    // Without a length the filter takes one of its own.
+    if let Some(fade) = look.fade_in.filter(|fade| *fade > Seconds::ZERO) {
         filters.push_str(&format!("fade=t=in:st=0:d={fade},"));
     }
-    if let Some(fade) = look.fade_out {
+    if let Some(fade) = look.fade_out.filter(|fade| *fade > Seconds::ZERO) {
         let start = (length - fade.as_f64()).max(0.0);
         filters.push_str(&format!("fade=t=out:st={start:.6}:d={fade},"));
     }

@@ -1,16 +1,143 @@
-//! The sound of what is encoded: every piece trimmed to its first frame's time and its last frame's end, then joined.
+//! The sound of what comes out: every piece trimmed to its first frame's time and its last frame's end, joined, and made as the look
+//! wants it. It is as long as the pictures, to the sample.
 
 use std::ffi::OsString;
 
+use super::loudness::Gain;
 use crate::media::plan::{Piece, Plan};
-use crate::media::rendering::Rendering;
+use crate::media::rendering::{Rendering, Timing};
 use crate::media::sidecar::arguments;
 use crate::media::window::Window;
+use crate::recipe::look::{Speed, Volume};
+use crate::seconds::Seconds;
 
-/// The graph of the sound alone: `[a]` from all windows, as the look wants it.
-pub fn graph(rendering: &Rendering<'_>) -> String {
+/// No peak between samples is higher than this, in dBTP, where sound was made louder: the encoder adds a little.
+pub const LIMIT: f64 = -1.2;
+
+/// The graph of the sound alone: `[a]` from all windows, as the look wants it. `gain` is what was found for its loudness.
+pub fn graph(rendering: &Rendering<'_>, gain: Option<Gain>) -> String {
     let joined = joined(rendering.windows, rendering.plan);
-    format!("{joined}[joined];[joined]anull[a]")
+    let length = fitted(rendering.seconds());
+    if !rendering.look.touches_sound() {
+        return format!("{joined}[joined];[joined]{length}[a]");
+    }
+    let filters = [
+        as_heard(rendering),
+        at_speed(rendering),
+        directed(rendering),
+        louder(rendering, gain),
+        faded(rendering),
+    ];
+    format!("{joined}[joined];[joined]{}{length}[a]", filters.concat())
+}
+
+/// Sound that lasts so long: silence behind it where there is less.
+fn fitted(length: Seconds) -> String {
+    // Where nothing came, what pads has no times of its own.
+    format!("apad=whole_dur={length},asetpts=N/SR/TB,atrim=end={length}")
+}
+
+/// The channels and the rate that come out, so that what is measured and limited is what is heard.
+fn as_heard(rendering: &Rendering<'_>) -> String {
+    let (channels, rate) = rendering.windows.first().map_or((2, 48_000), heard);
+    let layout = if channels == 1 { "mono" } else { "stereo" };
+    format!("aformat=sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout},")
+}
+
+/// Faster or slower at the same pitch.
+fn at_speed(rendering: &Rendering<'_>) -> String {
+    let Some(speed) = rendering.look.speed else {
+        return String::new();
+    };
+    let timing = &rendering.timing;
+    let own: i64 = rendering.plan.pieces.iter().map(Piece::length).sum();
+    let after = Timing::forward(rendering.plan, timing.base, &rendering.look);
+    // The filter holds back what it has not put together yet: with silence behind it comes out.
+    format!(
+        "{},{}apad=pad_dur=0.5,{}{},",
+        fitted(timing.base.seconds(own)),
+        behind(speed),
+        tempo(speed),
+        fitted(timing.base.seconds(after.length)),
+    )
+}
+
+/// What is slowed down comes too early by a share of half a window, of 2048 samples at the rates in use: that much is put before it.
+fn behind(speed: Speed) -> String {
+    const HALF: f64 = 1024.0;
+    let early = (HALF * (1.0 - speed.as_f64())).round();
+    if early >= 1.0 {
+        format!("adelay=delays={early}S:all=1,")
+    } else {
+        String::new()
+    }
+}
+
+/// Below half and above twice the speed in two steps: one of them would skip sound, or is not possible.
+fn tempo(speed: Speed) -> String {
+    let speed = speed.as_f64();
+    if (0.5..=2.0).contains(&speed) {
+        format!("atempo={speed},")
+    } else {
+        let step = speed.sqrt();
+        format!("atempo={step:.9},atempo={step:.9},")
+    }
+}
+
+/// Backward, or forward and then backward between the first picture and the last.
+fn directed(rendering: &Rendering<'_>) -> String {
+    let (look, base) = (&rendering.look, rendering.timing.base);
+    if look.reverse {
+        return "areverse,".to_owned();
+    }
+    let forward = Timing::forward(rendering.plan, base, look);
+    match forward.times.as_slice() {
+        [_, second, .., last] if look.boomerang => {
+            let (from, until) = (base.seconds(*second), base.seconds(*last));
+            let whole = fitted(base.seconds(forward.length));
+            format!(
+                "{whole},asplit[there][turning];[turning]atrim=start={from}:end={until},areverse,asetpts=N/SR/TB[back];\
+[there][back]concat=n=2:v=0:a=1,"
+            )
+        }
+        _ => String::new(),
+    }
+}
+
+/// Louder or quieter, by a factor or to a loudness. What becomes louder is kept from clipping.
+fn louder(rendering: &Rendering<'_>, gain: Option<Gain>) -> String {
+    let raised = |filter: String| {
+        // Peaks between samples are seen at four times the rate.
+        let (_, rate) = rendering.windows.first().map_or((2, 48_000), heard);
+        let limit = 10_f64.powf(LIMIT / 20.0);
+        format!(
+            "{filter}aresample={},alimiter=level=0:limit={limit:.6}:attack=5:release=100:latency=1,aresample={rate},",
+            4 * rate
+        )
+    };
+    match (gain, rendering.look.volume.map(Volume::as_f64)) {
+        (Some(Gain(gain)), _) => raised(format!("volume={gain:.3}dB,")),
+        (None, Some(volume)) if volume > 1.0 => raised(format!("volume={volume},")),
+        (None, Some(volume)) => format!("volume={volume},"),
+        (None, None) => String::new(),
+    }
+}
+
+/// Fades, in seconds of the finished clip.
+fn faded(rendering: &Rendering<'_>) -> String {
+    let look = &rendering.look;
+    let mut filters = String::new();
+    if look.fade_in.is_some() || look.fade_out.is_some() {
+        filters.push_str("asetpts=N/SR/TB,");
+    }
+    if let Some(fade) = look.fade_in.filter(|fade| *fade > Seconds::ZERO) {
+        filters.push_str(&format!("afade=t=in:st=0:d={fade},"));
+    }
+    if let Some(fade) = look.fade_out.filter(|fade| *fade > Seconds::ZERO) {
+        let start = (rendering.seconds() - fade).max(Seconds::ZERO);
+        filters.push_str(&format!("afade=t=out:st={start}:d={fade},"));
+    }
+    filters
 }
 
 /// The sound of all windows one after the other, up to the name of its end.
@@ -53,30 +180,29 @@ fn sound_piece(window: &Window, piece: &Piece, number: usize, count: usize) -> S
     )
 }
 
-/// Sound as every player takes it: AAC, at most stereo, at a rate that MP4 players know.
-pub fn aac(window: &Window) -> Vec<OsString> {
-    let (channels, rate) = window
-        .probe
-        .audio
-        .as_ref()
-        .map_or((2, 48_000), |audio| (audio.channels, audio.rate));
+/// The channels and the rate of sound as every player takes it: at most stereo, at a rate that MP4 players know.
+fn heard(window: &Window) -> (u32, u32) {
+    let audio = window.probe.audio.as_ref();
+    let (channels, rate) = audio.map_or((2, 48_000), |audio| (audio.channels, audio.rate));
     let rate = if matches!(rate, 44_100 | 48_000) {
         rate
     } else {
         48_000
     };
-    let (channels, bits) = if channels == 1 {
-        ("1", "96k")
-    } else {
-        ("2", "160k")
-    };
+    (if channels == 1 { 1 } else { 2 }, rate)
+}
+
+/// Sound as every player takes it: AAC.
+pub fn aac(window: &Window) -> Vec<OsString> {
+    let (channels, rate) = heard(window);
+    let bits = if channels == 1 { "96k" } else { "160k" };
     arguments([
         &"-c:a",
         &"aac",
         &"-b:a",
         &bits,
         &"-ac",
-        &channels,
+        &channels.to_string(),
         &"-ar",
         &rate.to_string(),
     ])

@@ -5,6 +5,7 @@ use crate::media::MediaError;
 use crate::media::packets::Track;
 use crate::media::splice::bitstream::Bitstream;
 use crate::media::window::Window;
+use crate::recipe::frame::Frame;
 use crate::recipe::{Format, Recipe};
 
 /// The frames wanted from a window: presentation times of all with `start <= pts < end`, rising, and where the last one ends.
@@ -137,6 +138,14 @@ pub(super) fn splice_pieces(
         let shown = window.probe.shown_height();
         if shown > max_height || recipe.look.height.is_some_and(|height| height < shown) {
             return Ok(Err("scale"));
+        }
+        // The cut will say what is wrong with it; a crop that keeps all of the picture is none.
+        let crop = recipe.look.crop.is_some().then(|| {
+            let size = window.probe.shown_size();
+            Frame::of(size, &recipe.look, max_height).map(|frame| frame.crop)
+        });
+        if !matches!(crop, None | Some(Ok(None))) {
+            return Ok(Err("crop"));
         }
         let bitstream = match &window.bitstream {
             Ok(bitstream) => bitstream,

@@ -4,8 +4,8 @@ use super::{Piece, Plan, keyframe_before};
 use crate::clip::Method;
 use crate::cost::Work;
 use crate::media::window::Window;
-use crate::recipe::Recipe;
 use crate::recipe::frame::Frame;
+use crate::recipe::{Look, Recipe};
 
 impl Plan {
     /// What the plan asks for; pictures taller than `max_height` are scaled.
@@ -23,7 +23,7 @@ impl Plan {
         let max_height = recipe.format.ceiling(max_height);
         for (window, piece) in windows.iter().zip(&self.pieces) {
             if self.sound {
-                work.sound += self.sound_bytes(window, piece);
+                work.sound += self.sound_bytes(window, piece, &recipe.look);
             }
             if !recipe.format.has_pictures() {
                 continue;
@@ -60,12 +60,16 @@ impl Plan {
     }
 
     /// Bytes of a piece's sound: those of its packets where they are copied, else what the encoder is asked for.
-    fn sound_bytes(&self, window: &Window, piece: &Piece) -> u64 {
+    fn sound_bytes(&self, window: &Window, piece: &Piece, look: &Look) -> u64 {
         const ENCODED: f64 = 20_000.0;
         let base = window.video.time_base;
         let (from, until) = (base.seconds(piece.first()), base.seconds(piece.until));
         match &window.audio {
-            Some(track) if self.method != Method::Encode && self.pieces.len() == 1 => {
+            Some(track)
+                if self.method != Method::Encode
+                    && self.pieces.len() == 1
+                    && !look.touches_sound() =>
+            {
                 let heard = track.packets.iter().filter(|packet| {
                     let begins = track.time_base.seconds(packet.pts);
                     (from..until).contains(&begins)

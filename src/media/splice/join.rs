@@ -256,6 +256,24 @@ fn chunks_of(trak: &Trak, sizes: &[u32], track: usize) -> Vec<Chunk> {
     chunks
 }
 
+impl Extent {
+    /// The index of these tracks.
+    pub fn moov(&self, traks: Vec<Trak>) -> Moov {
+        Moov {
+            mvhd: Mvhd {
+                timescale: self.movie_timescale(),
+                duration: self.movie_ticks(self.length),
+                rate: FixedPoint::new(1, 0),
+                volume: FixedPoint::new(1, 0),
+                next_track_id: traks.len() as u32 + 1,
+                ..Mvhd::default()
+            },
+            trak: traks,
+            ..Moov::default()
+        }
+    }
+}
+
 /// `ftyp`, `moov` and the head of `mdat`. The size of `moov` does not depend on the offsets in it, so it is made twice.
 fn head(
     extent: Extent,
@@ -303,18 +321,7 @@ fn head(
             minor_version: 512,
             compatible_brands: brands.map(brand).to_vec(),
         };
-        let moov = Moov {
-            mvhd: Mvhd {
-                timescale: extent.movie_timescale(),
-                duration: extent.movie_ticks(extent.length),
-                rate: FixedPoint::new(1, 0),
-                volume: FixedPoint::new(1, 0),
-                next_track_id: traks.len() as u32 + 1,
-                ..Mvhd::default()
-            },
-            trak: traks.clone(),
-            ..Moov::default()
-        };
+        let moov = extent.moov(traks.clone());
         let mut bytes = Vec::new();
         ftyp.encode(&mut bytes).map_err(invalid)?;
         moov.encode(&mut bytes).map_err(invalid)?;

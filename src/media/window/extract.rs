@@ -24,10 +24,7 @@ pub async fn extract(
     number: usize,
 ) -> Result<Window, MediaError> {
     let path = bench.dir.join(format!("window-{number}.mp4"));
-    let (source, target) = (window.clone(), path.clone());
-    let key = tokio::task::spawn_blocking(move || write(&source, &target))
-        .await
-        .map_err(io::Error::other)??;
+    let key = written(window, &path, Pictures::All).await?;
     let table = packets::read(bench, &path).await?;
     let mut probe = window.probe.clone();
     if let Some(found) = table.probe {
@@ -49,8 +46,45 @@ pub async fn extract(
     })
 }
 
-/// Writes all pictures from the first keyframe on, byte by byte as they are, with their sound; returns the keyframe's time, which is 0 in the file.
-fn write(window: &Window, target: &Path) -> Result<i64, MediaError> {
+/// Writes the sound of a window in place into a file of its own; times in it are earlier by the ticks that come with it.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub async fn sound(
+    bench: &Bench<'_>,
+    window: &Window,
+    number: usize,
+) -> Result<(Window, i64), MediaError> {
+    let path = bench.dir.join(format!("sound-{number}.mp4"));
+    let key = written(window, &path, Pictures::First).await?;
+    let table = packets::read(bench, &path).await?;
+    let window = Window {
+        path,
+        audio: table.audio,
+        samples: None,
+        in_place: false,
+        ..window.clone()
+    };
+    Ok((window, key))
+}
+
+/// How many pictures are written.
+#[derive(Clone, Copy)]
+enum Pictures {
+    All,
+    /// One, which says when the sound is heard.
+    First,
+}
+
+async fn written(window: &Window, path: &Path, pictures: Pictures) -> Result<i64, MediaError> {
+    let (source, target) = (window.clone(), path.to_owned());
+    tokio::task::spawn_blocking(move || write(&source, &target, pictures))
+        .await
+        .map_err(io::Error::other)?
+}
+
+/// Writes pictures from the first keyframe on, byte by byte as they are, with their sound; returns the keyframe's time, which is 0 in the file.
+fn write(window: &Window, target: &Path, pictures: Pictures) -> Result<i64, MediaError> {
     let lost = || MediaError::Splice("the window cannot be read again".to_owned());
     let samples = window.samples.as_ref().ok_or_else(lost)?;
     let track = samples.track(samples.video).ok_or_else(lost)?;
@@ -76,7 +110,7 @@ fn write(window: &Window, target: &Path) -> Result<i64, MediaError> {
             plain: true,
         });
     }
-    let film = Film {
+    let mut film = Film {
         template: &track.trak,
         configuration: own.clone(),
         timescale: window.video.time_base.den,
@@ -88,6 +122,9 @@ fn write(window: &Window, target: &Path) -> Result<i64, MediaError> {
         length: until - key,
         sound: window.sound(key, until),
     };
+    if let (Pictures::First, Some(part)) = (pictures, film.parts.first_mut()) {
+        part.samples.truncate(1);
+    }
     join::write(&film, target)?;
     Ok(key)
 }
