@@ -1,3 +1,5 @@
+//! The estimate by numbers that can be reckoned by hand.
+
 use super::texture::Sample;
 use super::*;
 use crate::sighting::flow::{Flow, Shown};
@@ -41,7 +43,7 @@ fn seen() -> Sighting {
 }
 
 fn texture() -> Texture {
-    let samples = [10, 30, 50].map(|at| Sample {
+    let samples = [11, 31, 51].map(|at| Sample {
         start: Seconds::from_whole(at),
         end: Seconds::from_whole(at + 1),
         frames: 30,

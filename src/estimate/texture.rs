@@ -30,8 +30,8 @@ pub struct Sample {
 }
 
 /// How many stretches are encoded, and how long each is.
-const SAMPLES: i64 = 9;
-const LONG: Seconds = Seconds::from_micros(600_000);
+const SAMPLES: i64 = 6;
+const LONG: Seconds = Seconds::from_micros(800_000);
 /// The least that can be told of a source of unknown length.
 const UNKNOWN: Seconds = Seconds::from_whole(10);
 

@@ -199,11 +199,7 @@ fn every_field_has_its_limits() {
         (
             "caption_bottom",
             "caption_too_long",
-            json!([
-                "x".repeat(300),
-                "👩‍👩‍👧".repeat(300),
-                format!(" {} ", "x".repeat(300))
-            ]),
+            json!(["x".repeat(300), "👩‍👩‍👧".repeat(300)]),
             json!([
                 "x".repeat(301),
                 "x".repeat(10_000),
