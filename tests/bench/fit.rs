@@ -102,7 +102,7 @@ impl Film {
         )?;
         let field = |name: &str| {
             let told = text.lines().filter_map(|line| line.split_once('='));
-            let value = told.filter(|(key, _)| *key == name).map(|(_, value)| value);
+            let mut value = told.filter(|(key, _)| *key == name).map(|(_, value)| value);
             value
                 .next_back()
                 .ok_or_else(|| format!("{name} is not told of {}", path.display()))
