@@ -225,7 +225,7 @@ pub fn times(timing: &Timing) -> Vec<OsString> {
     arguments([
         &"-fps_mode",
         &"passthrough",
-        &"-enc_time_base",
+        &"-enc_time_base:v",
         &format!("{}:{}", base.num, base.den),
         &"-video_track_timescale",
         &timescale(base.num, base.den).to_string(),

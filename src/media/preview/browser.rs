@@ -120,7 +120,7 @@ fn small(probe: &Probe, zero: Seconds) -> Vec<std::ffi::OsString> {
         &filter,
         &"-fps_mode",
         &"passthrough",
-        &"-enc_time_base",
+        &"-enc_time_base:v",
         &base,
         &"-c:v",
         &"libx264",
