@@ -46,8 +46,8 @@ fn texture() -> Texture {
     let samples = [11, 31, 51].map(|at| Sample {
         start: Seconds::from_whole(at),
         end: Seconds::from_whole(at + 1),
-        frames: 30,
         first: 40_000,
+        frames: 29,
         // Half of what the source has.
         rest: 29 * 8_221,
     });
@@ -56,6 +56,7 @@ fn texture() -> Texture {
         height: 720,
         samples: samples.to_vec(),
         exponent: None,
+        thinning: None,
     }
 }
 

@@ -22,9 +22,11 @@ pub fn scaled(share: f64, exponent: Option<f64>) -> f64 {
     share.powf(exponent.unwrap_or(SIZE))
 }
 
-/// What becomes of bytes by the share of pictures that is left, and how much longer each is shown.
-pub fn timed(share: f64, longer: f64) -> f64 {
-    share.powf(FEWER) * longer.powf(LONGER)
+/// What becomes of bytes by the share of pictures that is left, and how much longer each is shown; `thinning` is the power of the share
+/// where those that are left are shown for the others.
+pub fn timed(share: f64, longer: f64, thinning: Option<f64>) -> f64 {
+    let fewer = thinning.map_or(FEWER, |power| power + LONGER);
+    share.powf(fewer) * longer.powf(LONGER)
 }
 
 /// Bytes of a format, of so many bytes of MP4 and so many pixels in all.
