@@ -35,10 +35,10 @@ pub fn of(format: Format, mp4: f64, pixels: f64) -> f64 {
     let density = (mp4 / pixels).max(1e-5);
     match format {
         Format::Mp4 => mp4,
-        Format::Webm => 0.39 * mp4,
+        Format::Webm => 0.41 * mp4,
         // Neither predicts one picture from another as well as film does: what is rich costs less more, what is plain costs more more.
-        Format::Gif => pixels * 7.0 * density.powf(0.8),
-        Format::Webp => pixels * 0.4 * density.powf(0.58),
+        Format::Gif => pixels * 5.0 * density.powf(0.8),
+        Format::Webp => pixels * 0.45 * density.powf(0.58),
         Format::Mp3 | Format::M4a => 0.0,
         Format::Jpg => mp4,
     }
