@@ -35,10 +35,11 @@ pub fn of(format: Format, mp4: f64, pixels: f64) -> f64 {
     let density = (mp4 / pixels).max(1e-5);
     match format {
         Format::Mp4 => mp4,
-        Format::Webm => 0.41 * mp4,
+        Format::Webm => 0.38 * mp4,
         // Neither predicts one picture from another as well as film does: what is rich costs less more, what is plain costs more more.
         Format::Gif => pixels * 5.0 * density.powf(0.8),
-        Format::Webp => pixels * 0.45 * density.powf(0.58),
+        Format::Webp if density > 0.01 => 2.9 * mp4,
+        Format::Webp => pixels * 0.42 * density.powf(0.58),
         Format::Mp3 | Format::M4a => 0.0,
         Format::Jpg => mp4,
     }
@@ -47,8 +48,8 @@ pub fn of(format: Format, mp4: f64, pixels: f64) -> f64 {
 /// Bytes of one picture as a JPEG of full quality, of so many pixels and so many bytes as the only picture of an MP4.
 pub fn still(pixels: f64, mp4: Option<f64>) -> f64 {
     match mp4 {
-        Some(bytes) => 1.4 * bytes,
-        None => 0.12 * pixels,
+        Some(bytes) => 2.1 * bytes,
+        None => 0.3 * pixels,
     }
 }
 
