@@ -47,9 +47,9 @@ fn texture() -> Texture {
         start: Seconds::from_whole(at),
         end: Seconds::from_whole(at + 1),
         first: 40_000,
-        frames: 29,
+        frames: 30,
         // Half of what the source has.
-        rest: 29 * 8_221,
+        rest: 30 * 8_221,
     });
     Texture {
         width: 1280,
