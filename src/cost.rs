@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clip::Method;
-use crate::recipe::Mode;
+use crate::recipe::frame::Frame;
+use crate::recipe::{Format, Look, Mode, Shape};
 
 /// What is expected of a clip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -28,6 +29,8 @@ pub struct Work {
     /// Bytes of sound.
     pub sound: u64,
     pub frames: u64,
+    /// Bytes at most that are only needed while it is made, beside its parts.
+    pub scratch: u64,
 }
 
 /// What a clip that was asked for turned out to be.
@@ -68,6 +71,12 @@ struct Guess {
     seconds: f64,
     bytes: f64,
 }
+
+/// Above this share of frames to be encoded a splice saves too little for what it may cost.
+pub const WORTH: f64 = 0.7;
+/// Most bits for each pixel of pictures that are made to be shown in another order: noise does not have to be kept as it was, and a
+/// minute of 1080p stays below 1.5 GB.
+pub const TURNED_BITS: f64 = 3.0;
 
 /// How many past clips are worth remembering.
 pub const REMEMBERED: usize = 200;
@@ -121,7 +130,58 @@ const fn mode_place(mode: Mode) -> usize {
     }
 }
 
+/// What a pixel costs to encode in a format against one of MP4, by `make bench`.
+const fn effort(format: Format) -> f64 {
+    match format {
+        Format::Mp4 | Format::Jpg => 1.0,
+        Format::Webm => 5.0,
+        Format::Gif => 2.5,
+        Format::Webp => 6.0,
+        Format::Mp3 | Format::M4a => 0.0,
+    }
+}
+
 impl Work {
+    /// The same with so many pictures that are encoded whole, after what a look does to them: pictures in another order are made once
+    /// from first to last and then encoded from that.
+    #[must_use]
+    pub fn rendering(self, shown: f64, frame: &Frame, look: &Look, format: Format) -> Work {
+        /// What a pixel costs that is encoded in a hurry.
+        const HURRIED: f64 = 0.3;
+        let pixels = frame.pixels() as f64 * shown;
+        let (made, turned) = match (look.boomerang, look.reverse) {
+            (true, _) => (2.0 * pixels, pixels),
+            (false, true) => (pixels, pixels),
+            (false, false) => (pixels, 0.0),
+        };
+        let decoded = if turned > 0.0 { made } else { 0.0 };
+        Work {
+            decoded: self.decoded + decoded / 1e6,
+            encoded: self.encoded + (made * effort(format) + turned * HURRIED) / 1e6,
+            scratch: self.scratch + (turned * TURNED_BITS / 8.0) as u64,
+            ..self
+        }
+    }
+
+    /// The same for pictures that have to be made until they fit: films are gone through twice, a first time in a hurry; others are
+    /// tried a few times, mostly smaller. `pixels` are all that are shown.
+    #[must_use]
+    pub fn fitted(self, pixels: f64, format: Format) -> Work {
+        /// Bytes that the first pass notes for each macroblock of a picture.
+        const NOTES: f64 = 2.0 / 256.0;
+        let (decoded, encoded, notes) = match format.shape() {
+            Shape::Film => (2.0, 1.6, NOTES),
+            Shape::Animation => (3.0, 2.0, 0.0),
+            Shape::Still | Shape::Sound => (1.0, 1.0, 0.0),
+        };
+        Work {
+            decoded: self.decoded * decoded,
+            encoded: self.encoded * encoded,
+            scratch: self.scratch + (pixels * notes) as u64,
+            ..self
+        }
+    }
+
     /// The part of its seconds that depends on what it is.
     fn rated(&self) -> f64 {
         let rates = rates(self.method);
@@ -250,6 +310,7 @@ mod tests {
             replaced: 1_000_000,
             sound: 100_000,
             frames: 900,
+            scratch: 0,
         }
     }
 

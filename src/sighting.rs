@@ -321,6 +321,7 @@ impl Sighting {
             replaced: (encoded * rate * shrunk * shrunk) as u64,
             sound: (length * heard) as u64,
             frames: (length * fps) as u64,
+            scratch: 0,
         };
         Some(Forecast {
             work,

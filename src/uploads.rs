@@ -155,18 +155,9 @@ pub async fn view(app: &App, id: UploadId) -> Result<Upload, UploadsError> {
 /// # Errors
 /// When there is none any more, or not all of it yet.
 pub async fn used(app: &App, id: UploadId) -> Result<Upload, LibraryError> {
-    /// In milliseconds. A player asks many times a minute, and each note is a write.
-    const OFTEN: i64 = 60_000;
-    let upload = app.index.upload(id).await?;
-    let upload = upload.ok_or(LibraryError::UploadGone)?;
-    if !upload.is_complete() {
-        return Err(LibraryError::UploadIncomplete {
-            received: upload.received,
-            length: upload.length,
-        });
-    }
+    let upload = complete(app, id).await?;
     let now = app.now();
-    if now.0 - upload.used_at.0 < OFTEN {
+    if !is_due(&upload, now) {
         return Ok(upload);
     }
     match app.index.use_upload(now, id).await {
@@ -178,6 +169,43 @@ pub async fn used(app: &App, id: UploadId) -> Result<Upload, LibraryError> {
             Ok(upload)
         }
     }
+}
+
+/// The same for whoever cannot wait until that is written down.
+///
+/// # Errors
+/// When there is none any more, or not all of it yet.
+pub async fn used_in_passing(app: &App, id: UploadId) -> Result<Upload, LibraryError> {
+    let upload = complete(app, id).await?;
+    let now = app.now();
+    if is_due(&upload, now) {
+        let index = app.index.clone();
+        tokio::spawn(async move {
+            if let Err(error) = index.use_upload(now, id).await {
+                tracing::warn!(upload = id.mark(), error = %chain(&error), "the use of an upload could not be noted");
+            }
+        });
+    }
+    Ok(upload)
+}
+
+async fn complete(app: &App, id: UploadId) -> Result<Upload, LibraryError> {
+    let upload = app.index.upload(id).await?;
+    let upload = upload.ok_or(LibraryError::UploadGone)?;
+    if !upload.is_complete() {
+        return Err(LibraryError::UploadIncomplete {
+            received: upload.received,
+            length: upload.length,
+        });
+    }
+    Ok(upload)
+}
+
+/// Whether its use has to be noted. A player asks many times a minute, and each note is a write.
+fn is_due(upload: &Upload, now: Timestamp) -> bool {
+    /// In milliseconds.
+    const OFTEN: i64 = 60_000;
+    now.0 - upload.used_at.0 >= OFTEN
 }
 
 async fn find(app: &App, id: UploadId) -> Result<Upload, UploadsError> {

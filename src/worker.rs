@@ -247,7 +247,7 @@ async fn expect(
     let cut = app.costs().of(&planned.work);
     app.jobs.expect(clip.id, cut.seconds);
     // What is still to be written: the clip may lie beside its parts while it is joined.
-    let bytes = cut.bytes.saturating_mul(2);
+    let bytes = cut.bytes.saturating_mul(2) + planned.work.scratch;
     // A reading that failed is no reason to give up: the disk itself has the last word.
     if let Err(LibraryError::NoRoom(_)) =
         room::make_sure_of_room(app, bytes, clip.estimate.bytes).await

@@ -12,6 +12,8 @@ use crate::sighting::Sighting;
 const ALL: u32 = 120;
 /// Smaller pictures are not measured.
 const LOW: u32 = 64;
+/// Nor are fewer pictures a second.
+const SLOW: u32 = 4;
 
 impl Tools {
     /// The texture of a source, from the source itself or from a copy of it.
@@ -47,27 +49,32 @@ impl Tools {
         let mut frame = None;
         // Of the same stretches in full and in small: what scaling makes of this source.
         let mut pairs = Vec::new();
+        // And in full and in half as many pictures.
+        let mut thinned = Vec::new();
+        let sparse = usize::from(recipe.segments.len() > 1);
+        let half = sighting.video.fps.map(|fps| (fps / 2.0).round() as u32);
         // One by one: decoders of all windows at once take more memory than one child may.
         for (number, (own, segment)) in planned.apart().iter().zip(&recipe.segments).enumerate() {
             let (size, pictures) = encoded(bench, own, &recipe).await?;
-            let Some((first, rest)) = pictures.split_first() else {
+            let Some(sample) = Sample::of(*segment, &pictures) else {
                 continue;
             };
-            samples.push(Sample {
-                start: segment.start,
-                end: segment.end,
-                frames: pictures.len() as u64,
-                first: *first,
-                rest: rest.iter().sum(),
-            });
+            samples.push(sample);
             frame = Some(size);
             if number % 2 == 0 && size.height >= 2 * LOW {
                 let mut small = recipe.clone();
                 small.look.height = Some(size.height / 2);
                 let (less, smaller) = encoded(bench, own, &small).await?;
-                let bytes = |pictures: &[u64]| pictures.iter().sum::<u64>() as f64;
                 let share = less.pixels() as f64 / size.pixels() as f64;
-                pairs.push((share, bytes(&smaller) / bytes(&pictures).max(1.0)));
+                pairs.push((share, sum(&smaller) / sum(&pictures).max(1.0)));
+            }
+            // Of the stretches that are not scaled; of a short source there is but one.
+            if let Some(half) = half.filter(|half| *half >= SLOW && number % 2 == sparse) {
+                let mut fewer = recipe.clone();
+                fewer.look.fps = Some(half);
+                let (_, left) = encoded(bench, own, &fewer).await?;
+                let share = left.len() as f64 / pictures.len().max(1) as f64;
+                thinned.push((share, sum(&left) / sum(&pictures).max(1.0)));
             }
         }
         let frame = frame.ok_or(MediaError::NoFrames)?;
@@ -75,7 +82,8 @@ impl Tools {
             width: frame.width,
             height: frame.height,
             samples,
-            exponent: exponent(&pairs),
+            exponent: exponent(&pairs).map(|mean| mean.clamp(0.4, 1.6)),
+            thinning: exponent(&thinned).map(|mean| mean.clamp(-0.3, 1.0)),
         })
     }
 }
@@ -94,7 +102,11 @@ async fn encoded(
     Ok((frame, pictures.iter().map(|packet| packet.size).collect()))
 }
 
-/// The power of the share of pixels that is the share of bytes, on average.
+fn sum(pictures: &[u64]) -> f64 {
+    pictures.iter().sum::<u64>() as f64
+}
+
+/// The power of the share of pixels or pictures that is the share of bytes, on average.
 fn exponent(pairs: &[(f64, f64)]) -> Option<f64> {
     let usable = pairs
         .iter()
@@ -103,5 +115,5 @@ fn exponent(pairs: &[(f64, f64)]) -> Option<f64> {
         .map(|(share, bytes)| bytes.ln() / share.ln())
         .collect();
     let mean = powers.iter().sum::<f64>() / powers.len().max(1) as f64;
-    (!powers.is_empty()).then(|| mean.clamp(0.4, 1.6))
+    (!powers.is_empty()).then_some(mean)
 }

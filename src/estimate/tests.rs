@@ -46,16 +46,17 @@ fn texture() -> Texture {
     let samples = [11, 31, 51].map(|at| Sample {
         start: Seconds::from_whole(at),
         end: Seconds::from_whole(at + 1),
-        frames: 30,
         first: 40_000,
+        frames: 30,
         // Half of what the source has.
-        rest: 29 * 8_221,
+        rest: 30 * 8_221,
     });
     Texture {
         width: 1280,
         height: 720,
         samples: samples.to_vec(),
         exponent: None,
+        thinning: None,
     }
 }
 

@@ -16,22 +16,30 @@ pub struct Texture {
     pub samples: Vec<Sample>,
     /// The power of the share of pixels that is the share of bytes, where that was measured.
     pub exponent: Option<f64>,
+    /// The power of the share of pictures that is the share of bytes when fewer are shown in the same time, where that was measured.
+    #[serde(default)]
+    pub thinning: Option<f64>,
 }
 
-/// A stretch that was encoded.
+/// A stretch that was encoded, and what is counted of it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
+    /// What is counted, which lies inside of what was encoded.
     pub start: Seconds,
     pub end: Seconds,
-    pub frames: u64,
-    /// Bytes of its first picture, which stands alone, and of all that follow it.
+    /// Bytes of the first picture that was encoded, which stands alone.
     pub first: u64,
+    /// How many that follow it are counted, and their bytes.
+    pub frames: u64,
     pub rest: u64,
 }
 
 /// How many stretches are encoded, and how long each is.
 const SAMPLES: i64 = 6;
-const LONG: Seconds = Seconds::from_micros(800_000);
+const LONG: Seconds = Seconds::from_micros(1_200_000);
+/// The encoder saves at both ends of a short stretch, where it does not see what came before and what follows: a fifth of its pictures
+/// each is not counted.
+const EDGE: usize = 5;
 /// The least that can be told of a source of unknown length.
 const UNKNOWN: Seconds = Seconds::from_whole(10);
 
@@ -59,6 +67,25 @@ pub fn stretches(sighting: &Sighting) -> Vec<Segment> {
         .collect()
 }
 
+impl Sample {
+    /// Of a stretch, by the bytes of its pictures in the order in which they are shown; none when there is nothing to count.
+    pub fn of(segment: Segment, pictures: &[u64]) -> Option<Sample> {
+        let first = pictures.first()?;
+        let edge = (pictures.len() / EDGE).max(1);
+        let counted = pictures.get(edge..pictures.len().saturating_sub(edge - 1))?;
+        let each = segment.length().micros() / i64::try_from(pictures.len()).ok()?;
+        let counted_micros = each * i64::try_from(counted.len()).ok()?;
+        let start = segment.start + Seconds::from_micros(each * i64::try_from(edge).ok()?);
+        Some(Sample {
+            start,
+            end: start + Seconds::from_micros(counted_micros),
+            first: *first,
+            frames: counted.len() as u64,
+            rest: counted.iter().sum(),
+        })
+    }
+}
+
 impl Texture {
     /// Bytes of a picture that stands alone, at a moment, by the samples near it.
     pub fn alone(&self, moment: Seconds) -> f64 {
@@ -74,8 +101,7 @@ impl Texture {
     /// Bytes of one of the pictures that follow, at a moment, by the samples near it.
     pub fn following(&self, moment: Seconds) -> f64 {
         self.near(moment, |sample| {
-            let frames = sample.frames.saturating_sub(1);
-            (frames > 0).then(|| sample.rest as f64 / frames as f64)
+            (sample.frames > 0).then(|| sample.rest as f64 / sample.frames as f64)
         })
         .unwrap_or(0.0)
     }
@@ -87,10 +113,9 @@ impl Texture {
         moving: impl Fn(Seconds, Seconds) -> f64,
     ) -> Option<f64> {
         self.near(moment, |sample| {
-            let frames = sample.frames.max(1) as f64;
-            // The first picture of a sample is left out on both sides.
-            let taken = moving(sample.start, sample.end) * (frames - 1.0) / frames;
-            (taken >= frames && sample.rest > 0).then(|| sample.rest as f64 / taken)
+            let taken = moving(sample.start, sample.end);
+            let enough = taken >= sample.frames.max(1) as f64 && sample.rest > 0;
+            enough.then(|| sample.rest as f64 / taken)
         })
     }
 
@@ -107,5 +132,30 @@ impl Texture {
             weights += weight;
         }
         (weights > 0.0).then(|| (sum / weights).exp())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ends_of_a_sample_are_not_counted() {
+        let segment = Segment {
+            start: Seconds::from_whole(10),
+            end: Seconds::from_whole(12),
+        };
+        let mut pictures = vec![7; 20];
+        pictures[0] = 1_000;
+        pictures[1] = 500;
+        pictures[19] = 0;
+        let sample = Sample::of(segment, &pictures).unwrap();
+        assert_eq!((sample.first, sample.frames, sample.rest), (1_000, 13, 91));
+        let at = |micros| Seconds::from_micros(micros);
+        assert_eq!((sample.start, sample.end), (at(10_400_000), at(11_700_000)));
+        // Of few pictures all but the first are counted.
+        let few = Sample::of(segment, &[9, 1, 2]).unwrap();
+        assert_eq!((few.first, few.frames, few.rest), (9, 2, 3));
+        assert_eq!(Sample::of(segment, &[]), None);
     }
 }

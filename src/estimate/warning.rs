@@ -1,6 +1,9 @@
 //! What somebody may want to know before a clip is made: a code, a sentence and a next step each.
 
+use super::{Estimator, seconds};
 use crate::bytes::Bytes;
+use crate::clip::Method;
+use crate::recipe::Shape;
 use crate::seconds::Seconds;
 
 /// Something that may not be as expected.
@@ -75,5 +78,43 @@ impl Warning {
                 "Ask again in a few seconds; of links that are no plain MP4 it stays one."
             }
         }
+    }
+}
+
+impl Estimator<'_> {
+    /// All but those that depend on the size.
+    pub(super) fn warnings(&self, method: Method, most: u32) -> Vec<Warning> {
+        let look = &self.recipe.look;
+        let mut warnings = Vec::new();
+        if let Some(wanted) = look.height.filter(|wanted| self.frame.height < wanted & !1) {
+            warnings.push(Warning::HeightNotReached {
+                wanted,
+                height: self.frame.height,
+                limited: self.frame.height == most & !1,
+            });
+        }
+        let ends = self.recipe.segments.iter().map(|segment| segment.end).max();
+        if let (Some(wanted), Some(end)) = (ends, self.seen.duration)
+            && wanted > end
+            && self.recipe.format.shape() != Shape::Still
+        {
+            warnings.push(Warning::BeyondEnd { end });
+        }
+        if method == Method::Copy
+            && let Some(cut) = self.cuts.first()
+            && (cut.start - cut.before > 0.001 || self.seen.keyframes.is_none())
+        {
+            let start = self.seen.keyframes.as_ref().map(|_| seconds(cut.before));
+            warnings.push(Warning::FastStart { start });
+        }
+        if self.seen.audio.is_none() {
+            let wished = look.volume.is_some() || look.loudness.is_some();
+            match self.recipe.format.shape() {
+                Shape::Sound => warnings.push(Warning::NothingHeard),
+                Shape::Film if wished => warnings.push(Warning::NoSound),
+                Shape::Film | Shape::Animation | Shape::Still => {}
+            }
+        }
+        warnings
     }
 }

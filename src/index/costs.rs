@@ -95,6 +95,8 @@ fn experience(row: &Row<'_>) -> Result<Experience, IndexError> {
             replaced: row.get(6)?,
             sound: row.get(7)?,
             frames: row.get(8)?,
+            // What was needed for a while is part of the footprint.
+            scratch: 0,
         },
         fetch_seconds: row.get(9)?,
         cut_seconds: row.get(10)?,

@@ -42,16 +42,13 @@ pub fn surely_over(work: &Work, fit: Fit) -> bool {
 
 /// What it takes to make a plan's pictures fit: they are gone through twice when there is less room than they want, and take no more.
 pub fn work(rendering: &Rendering<'_>, fit: Fit, work: Work) -> Work {
-    /// A first pass decodes everything and encodes in a hurry.
-    const TWICE: (f64, f64) = (2.0, 1.6);
     if expects_to_fit(rendering, fit) {
         return work;
     }
+    let pixels = rendering.frame.pixels() as f64 * rendering.timing.times.len() as f64;
     Work {
-        decoded: work.decoded * TWICE.0,
-        encoded: work.encoded * TWICE.1,
         replaced: work.replaced.min(fit.0.0.saturating_sub(work.sound)),
-        ..work
+        ..work.fitted(pixels, rendering.format)
     }
 }
 

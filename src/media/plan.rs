@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::MediaError;
 use super::window::Window;
 use crate::clip::Method;
+use crate::cost::WORTH;
 use crate::recipe::{Mode, Recipe, Shape};
 use crate::seconds::Seconds;
 use pieces::{
@@ -123,9 +124,6 @@ pub const TOLERANCE: Seconds = Seconds::from_micros(1_000);
 
 /// Less sound than this is the end of a packet that sticks out, and no track.
 const AUDIBLE: Seconds = Seconds::from_micros(10_000);
-
-/// Above this share of frames to be encoded a splice saves too little for what it may cost.
-const WORTH: f64 = 0.7;
 
 /// Plans a clip. `windows` has one window per segment of the recipe, in its order; pictures taller than `max_height` are scaled.
 ///

@@ -41,8 +41,6 @@ pub struct Grid {
     base: TimeBase,
 }
 
-/// Sped-up pictures are not thinned out below this rate, in thousandths of a picture a second.
-const SMOOTH: i64 = 30_000;
 /// Times that are rounded to milliseconds lie this much before their cell.
 const SLACK: Seconds = Seconds::from_micros(2_000);
 
@@ -216,19 +214,13 @@ fn there_and_back(mut times: Vec<i64>, length: i64) -> (Vec<i64>, i64) {
 }
 
 impl Grid {
-    /// The rate that was asked for; for what is sped up, at most what the source has.
     fn of(times: &[i64], base: TimeBase, look: &Look) -> Option<Grid> {
         let own = || {
             let (first, last) = (times.first()?, times.last()?);
             let seconds = base.seconds(last - first).as_f64();
             (seconds > 0.0).then(|| ((times.len() - 1) as f64 / seconds * 1000.0).round() as i64)
         };
-        let quicker = look.speed.filter(|speed| speed.thousandths() > 1000);
-        let millihertz = match (look.fps, quicker) {
-            (Some(fps), _) => i64::from(fps) * 1000,
-            (None, Some(_)) => own()?.max(SMOOTH),
-            (None, None) => return None,
-        };
+        let millihertz = look.most_millihertz(own)?;
         Some(Grid { millihertz, base })
     }
 

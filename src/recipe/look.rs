@@ -134,6 +134,9 @@ amount!(Speed, u32, 0.25, 4.0);
 amount!(Volume, u32, 0.0, 4.0);
 amount!(Loudness, i32, -40.0, -8.0);
 
+/// Sped-up pictures are not thinned out below this rate, in thousandths of a picture a second.
+const SMOOTH: i64 = 30_000;
+
 impl Look {
     /// The first wish that makes every picture anew, in one word; crop and height are not among them because they may change nothing.
     pub fn touches_pictures(&self) -> Option<&'static str> {
@@ -176,6 +179,28 @@ impl Look {
             },
             ..self.clone()
         }
+    }
+
+    /// The most pictures a second that are shown, in thousandths: what was asked for; for what is sped up, at most what the source has.
+    /// None where all are shown.
+    pub fn most_millihertz(&self, own: impl FnOnce() -> Option<i64>) -> Option<i64> {
+        let quicker = self.speed.filter(|speed| speed.thousandths() > 1000);
+        match (self.fps, quicker) {
+            (Some(fps), _) => Some(i64::from(fps) * 1000),
+            (None, Some(_)) => Some(own()?.max(SMOOTH)),
+            (None, None) => None,
+        }
+    }
+
+    /// How many of so many pictures, spread evenly over so many seconds of the source, are shown from the first to the last.
+    pub fn shown(&self, pictures: f64, seconds: f64) -> f64 {
+        let own = pictures / seconds.max(1e-3);
+        let most = self.most_millihertz(|| Some((own * 1000.0).round() as i64));
+        let playing = seconds / self.speed.map_or(1.0, Speed::as_f64);
+        let shown = most.map_or(pictures, |most| {
+            pictures.min((playing * most as f64 / 1000.0).ceil())
+        });
+        shown.max(1.0)
     }
 
     /// How long a stretch of this length plays.
@@ -224,6 +249,22 @@ mod tests {
         );
         check(r#"{"fps":120}"#, Format::Gif, Some(480), Some(50));
         check(r#"{"fps":60}"#, Format::Webp, Some(480), Some(60));
+    }
+
+    #[test]
+    fn a_rate_leaves_pictures_out_and_makes_none_up() {
+        for (look, pictures, seconds, shown) in [
+            ("{}", 240.0, 10.0, 240.0),
+            (r#"{"fps":15}"#, 240.0, 10.0, 150.0),
+            (r#"{"fps":60}"#, 240.0, 10.0, 240.0),
+            (r#"{"speed":2}"#, 240.0, 10.0, 150.0),
+            (r#"{"speed":2}"#, 600.0, 10.0, 300.0),
+            (r#"{"speed":0.5}"#, 240.0, 10.0, 240.0),
+            (r#"{"speed":2,"fps":10}"#, 240.0, 10.0, 50.0),
+        ] {
+            let look: Look = serde_json::from_str(look).unwrap();
+            assert_eq!(look.shown(pictures, seconds), shown, "{look:?}");
+        }
     }
 
     #[test]

@@ -97,7 +97,7 @@ pub async fn possible(app: &App, recipe: &Recipe) -> Result<(), EstimatingError>
 async fn known(app: &App, source: &Source) -> Result<Option<Seen>, SourcesError> {
     let found = fresh(app, source).await?;
     if let (Some(_), Source::Upload(upload)) = (&found, source) {
-        uploads::used(app, *upload).await?;
+        uploads::used_in_passing(app, *upload).await?;
     }
     Ok(found)
 }

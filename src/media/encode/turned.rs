@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::{film, graph};
+use crate::cost::TURNED_BITS;
 use crate::media::probe::TimeBase;
 use crate::media::rendering::{Grid, Rendering, Timing, order};
 use crate::media::sidecar::{self, arguments, file};
@@ -14,8 +15,6 @@ use crate::media::{Bench, MediaError, Phase};
 
 /// What is lost here is little beside what the encode behind it loses.
 const CRF: &str = "8";
-/// Most bits for each pixel: noise does not have to be kept as it was, and a minute of 1080p stays below 1.5 GB.
-const MOST: f64 = 3.0;
 
 /// Makes the pictures of a rendering in the order in which they are shown, from `inputs`, its windows; returns the file. It is made once:
 /// who asks again, for another encode of the same, gets the same.
@@ -94,7 +93,7 @@ async fn one_by_one(
     let engine = bench.engine;
     let count = timing.times.len().max(1) as f64;
     let seconds = timing.base.seconds(timing.length).as_f64().max(0.001);
-    let most = (rendering.frame.pixels() as f64 * count / seconds * MOST).max(1e6) as u64;
+    let most = (rendering.frame.pixels() as f64 * count / seconds * TURNED_BITS).max(1e6) as u64;
     let mut list = inputs.to_vec();
     list.extend(arguments([
         &"-filter_complex",

@@ -18,6 +18,7 @@ impl Plan {
             replaced: 0,
             sound: 0,
             frames: 0,
+            scratch: 0,
         };
         let look = recipe.look.suited(recipe.format);
         let max_height = recipe.format.ceiling(max_height);
@@ -31,11 +32,9 @@ impl Plan {
             let video = &window.probe.video;
             let pixels = f64::from(video.width) * f64::from(video.height) / 1e6;
             let size = window.probe.shown_size();
-            let shrunk = match Frame::of(size, &look, max_height) {
-                Ok(frame) => (frame.pixels() as f64 / 1e6 / pixels).min(1.0),
-                // The cut will say what is wrong.
-                Err(_) => 1.0,
-            };
+            // The cut will say what is wrong.
+            let frame = Frame::of(size, &look, max_height).ok();
+            let shrunk = frame.map_or(1.0, |frame| (frame.pixels() as f64 / 1e6 / pixels).min(1.0));
             let (head, tail) = (piece.head, piece.frames.len() - piece.tail);
             for stretch in [&piece.frames[..head], &piece.frames[tail..]] {
                 let (Some(first), Some(last)) = (stretch.first(), stretch.last()) else {
@@ -47,7 +46,16 @@ impl Plan {
                     packets.filter(move |packet| (from..=*last).contains(&packet.pts))
                 };
                 work.decoded += pixels * taken(key).count() as f64;
-                work.encoded += pixels * shrunk * stretch.len() as f64;
+                match (self.method, frame) {
+                    (Method::Encode, Some(frame)) => {
+                        let seconds = window.video.time_base.seconds(piece.length());
+                        let shown = look.shown(stretch.len() as f64, seconds.as_f64());
+                        work = work.rendering(shown, &frame, &look, recipe.format);
+                    }
+                    (Method::Encode | Method::Splice | Method::Copy, _) => {
+                        work.encoded += pixels * shrunk * stretch.len() as f64;
+                    }
+                }
                 let bytes: u64 = taken(*first).map(|packet| packet.size).sum();
                 work.replaced += (bytes as f64 * shrunk) as u64;
             }

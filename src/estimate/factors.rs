@@ -22,9 +22,11 @@ pub fn scaled(share: f64, exponent: Option<f64>) -> f64 {
     share.powf(exponent.unwrap_or(SIZE))
 }
 
-/// What becomes of bytes by the share of pictures that is left, and how much longer each is shown.
-pub fn timed(share: f64, longer: f64) -> f64 {
-    share.powf(FEWER) * longer.powf(LONGER)
+/// What becomes of bytes by the share of pictures that is left, and how much longer each is shown; `thinning` is the power of the share
+/// where those that are left are shown for the others.
+pub fn timed(share: f64, longer: f64, thinning: Option<f64>) -> f64 {
+    let fewer = thinning.map_or(FEWER, |power| power + LONGER);
+    share.powf(fewer) * longer.powf(LONGER)
 }
 
 /// Bytes of a format, of so many bytes of MP4 and so many pixels in all.
@@ -33,10 +35,11 @@ pub fn of(format: Format, mp4: f64, pixels: f64) -> f64 {
     let density = (mp4 / pixels).max(1e-5);
     match format {
         Format::Mp4 => mp4,
-        Format::Webm => 0.39 * mp4,
+        Format::Webm => 0.38 * mp4,
         // Neither predicts one picture from another as well as film does: what is rich costs less more, what is plain costs more more.
-        Format::Gif => pixels * 7.0 * density.powf(0.8),
-        Format::Webp => pixels * 0.4 * density.powf(0.58),
+        Format::Gif => pixels * 5.0 * density.powf(0.8),
+        Format::Webp if density > 0.01 => 2.9 * mp4,
+        Format::Webp => pixels * 0.42 * density.powf(0.58),
         Format::Mp3 | Format::M4a => 0.0,
         Format::Jpg => mp4,
     }
@@ -45,8 +48,8 @@ pub fn of(format: Format, mp4: f64, pixels: f64) -> f64 {
 /// Bytes of one picture as a JPEG of full quality, of so many pixels and so many bytes as the only picture of an MP4.
 pub fn still(pixels: f64, mp4: Option<f64>) -> f64 {
     match mp4 {
-        Some(bytes) => 1.4 * bytes,
-        None => 0.12 * pixels,
+        Some(bytes) => 2.1 * bytes,
+        None => 0.3 * pixels,
     }
 }
 
