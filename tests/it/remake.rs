@@ -437,7 +437,8 @@ fn what_could_not_be_told_to_the_ledger_is_settled_by_a_later_start() {
     assert!(new.exists() && !old.exists());
     let told: Value = serde_json::from_slice(&fs::read(&entry).unwrap()).unwrap();
     assert_eq!(told["result"], second["result"]);
-    assert_eq!(fs::read_dir(service.data.join("work")).unwrap().count(), 0);
+    let note = service.work_of(&ticket).with_extension("unsettled");
+    assert!(!note.exists());
     in_order(&service);
 }
 
