@@ -141,7 +141,7 @@ fn more_than_there_ever_are_at_once_are_refused_for_good() {
         let refused = batch(&service, &[], &spans(most + 1));
         refused.expect_problem(400, "spans_too_many");
         assert!(
-            refused.text().contains(&format!("at most {most} clips")),
+            refused.text().contains(&format!("At most {most} clips")),
             "{}",
             refused.text()
         );
