@@ -182,7 +182,10 @@ fn another_stretch_or_look_inside_of_what_was_fetched_needs_no_network() {
         &ticket,
         &json!({"start_time": 100, "end_time": 101}),
     );
-    service.index("UPDATE clips SET expires_at = 1");
+    // Not so long ago that all of it is forgotten.
+    let now = std::time::SystemTime::now();
+    let over = meme_maker::timestamp::Timestamp::from_system(now).0 - 1000;
+    service.index(&format!("UPDATE clips SET expires_at = {over}"));
     service.with_token("POST", "/api/admin/cleanup", &service.token("ops:run"));
     let ended = service.clip(&ticket);
     assert_eq!(
