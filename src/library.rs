@@ -118,15 +118,25 @@ pub async fn count(app: &App, wish: &Wish) -> Result<Option<Standing>, LibraryEr
     if let Source::Url(url) = &wish.recipe.source {
         app.tools.gate.judge(url, None)?;
     }
-    if let Some((key, _)) = &wish.idempotency
-        && app
-            .index
-            .answered(wish.asker.mark.clone(), key.clone())
-            .await?
-    {
+    if answered(app, &wish.asker, wish.idempotency.as_ref()).await? {
         return Ok(None);
     }
     Ok(access::count(app, &wish.asker, Asked::Clips)?)
+}
+
+/// Whether a visitor's key brings back an answer that was given before.
+///
+/// # Errors
+/// When the index cannot be read.
+pub async fn answered(
+    app: &App,
+    asker: &Asker,
+    idempotency: Option<&(String, String)>,
+) -> Result<bool, LibraryError> {
+    let Some((key, _)) = idempotency else {
+        return Ok(false);
+    };
+    Ok(app.index.answered(asker.mark.clone(), key.clone()).await?)
 }
 
 /// Accepts a wish: judged, weighed against the disk, queued.
@@ -340,6 +350,8 @@ pub async fn cancel(app: &App, id: ClipId) -> Result<View, LibraryError> {
         }
         // Twice is as good as once.
         None if view.clip.state == State::Cancelled => Ok(view),
+        // Of one that was made again, the file of before is there.
+        None if view.clip.state == State::Ready && app.index.cancelled_last(id).await? => Ok(view),
         None => Err(LibraryError::State(view.clip.state.as_str(), "cancelled")),
     }
 }
@@ -508,10 +520,9 @@ pub async fn remove(app: &App, id: ClipId) -> Result<(), LibraryError> {
 /// When index or disk refuse.
 pub async fn reconcile(app: &App) -> Result<(), LibraryError> {
     let (store, windows) = (app.store.clone(), app.windows.clone());
-    let (in_hand, swept) = blocking(move || {
-        let in_hand = store.working()?;
+    let unfinished = blocking(move || {
         windows.sweep()?;
-        Ok((in_hand, store.sweep()?))
+        store.unfinished()
     })
     .await?;
     let failure = Failure {
@@ -520,9 +531,15 @@ pub async fn reconcile(app: &App) -> Result<(), LibraryError> {
         hint: "Try again; if it happens again, the operator should look at the log.".to_owned(),
     };
     let (queued, failed) = app.index.recover(app.now(), failure).await?;
-    for id in in_hand {
-        again::settle_files(app, id).await?;
+    for id in unfinished {
+        // One clip's folder is no reason for all others to be out of reach.
+        if let Err(error) = again::settle_files(app, id).await {
+            tracing::warn!(clip = %id, error = %chain(&error), "the files of a clip could not be settled; the next start tries again");
+            again::note_unsettled(app, id).await;
+        }
     }
+    let store = app.store.clone();
+    let swept = blocking(move || store.sweep()).await?;
     tracing::info!(swept, queued, failed, "picked up after the last run");
     Ok(())
 }

@@ -93,7 +93,7 @@ impl LocalStore {
         remove_dir(&self.incoming.join(id.to_string()))
     }
 
-    /// Removes whatever earlier runs left half-done. Only for the start, when no job runs. Returns how many folders went.
+    /// Removes whatever earlier runs left half-done, but notes of what is still to be settled. Only for the start, when no job runs. Returns how many folders went.
     ///
     /// # Errors
     /// When something of it stays.
@@ -107,6 +107,12 @@ impl LocalStore {
             };
             for entry in entries {
                 let path = entry?.path();
+                if path
+                    .to_str()
+                    .is_some_and(|path| path.ends_with(replace::UNSETTLED))
+                {
+                    continue;
+                }
                 if path.is_dir() {
                     remove_dir(&path)?
                 } else {

@@ -129,7 +129,7 @@ async fn carry(app: &App, clip: Clip) {
     metrics::gauge!("meme_maker_jobs_running").increment(1.0);
     let (progress, changed) = watch::channel(0.0);
     let result = tokio::select! {
-        result = make(app, &clip, &stop, &progress) => result,
+        result = make(app, &clip, &stop, &progress, began) => result,
         () = tell_progress(app, id, changed) => Err(JobError::Unwanted),
     };
     let store = app.store.clone();
@@ -140,11 +140,8 @@ async fn carry(app: &App, clip: Clip) {
     metrics::gauge!("meme_maker_jobs_running").decrement(1.0);
     let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let settled = match result {
-        Ok(seq) => {
-            metrics::counter!("meme_maker_clips_settled_total", "state" => "ready").increment(1);
-            metrics::histogram!("meme_maker_clip_seconds").record(began.elapsed().as_secs_f64());
-            Ok(Some(seq))
-        }
+        // It was told when it was published.
+        Ok(()) => Ok(None),
         Err(error) if error.is_stop() && interrupted => {
             tracing::info!(clip = %id, ms, "clip given back to the queue");
             app.index.give_back(app.now(), id).await
@@ -175,7 +172,8 @@ async fn make(
     clip: &Clip,
     stop: &CancellationToken,
     progress: &watch::Sender<f64>,
-) -> Result<i64, JobError> {
+    began: Instant,
+) -> Result<(), JobError> {
     let id = clip.id;
     let store = app.store.clone();
     let dir = blocking(move || store.work_dir(id)).await?;
@@ -199,13 +197,17 @@ async fn make(
     let publishing = Instant::now();
     let fetched = &gathered.fetched;
     let seq = publish::publish(app, clip, &made, fetched.bytes).await?;
+    // Nobody waits for what is only kept for later.
+    app.bus.tell(id, What::State(seq));
+    metrics::counter!("meme_maker_clips_settled_total", "state" => "ready").increment(1);
+    metrics::histogram!("meme_maker_clip_seconds").record(began.elapsed().as_secs_f64());
     count(&made, fetched.seconds, publishing.elapsed());
     // What was not fetched tells nothing about fetching.
     if gathered.kept.is_none() {
         learn(app, clip, &made, fetched.seconds, footprint).await;
     }
     gather::keep(app, clip, &bench, &gathered).await;
-    Ok(seq)
+    Ok(())
 }
 
 async fn cut(

@@ -135,9 +135,12 @@ pub async fn submit(
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, Failed> {
     let wish = wish(&app, &request, body).answering(&request)?;
-    estimate::possible(&app, &wish.recipe)
-        .await
-        .answering(&request)?;
+    // What was answered before is answered again, whatever is known by now.
+    let answered = library::answered(&app, &wish.asker, wish.idempotency.as_ref()).await;
+    if !answered.answering(&request)? {
+        let possible = estimate::possible(&app, &wish.recipe).await;
+        possible.answering(&request)?;
+    }
     let standing = library::count(&app, &wish).await.answering(&request)?;
     let mut news = app.bus.listen();
     let view = library::submit(&app, wish).await.answering(&request)?;
@@ -441,6 +444,8 @@ pub async fn change(
     if !change.recipe.is_empty() {
         let asked = again::asked(&app, id, change.clone(), &limits(&app.settings)).await;
         if let Asked::Again(wish) = asked.answering(&request)? {
+            let possible = estimate::possible(&app, wish.recipe()).await;
+            possible.answering(&request)?;
             return make_again(&app, &request, (id, right), *wish).await;
         }
     }
@@ -476,7 +481,7 @@ pub struct BatchBody {
     url: Option<String>,
     /// The id of a complete upload; this or `url`.
     upload: Option<String>,
-    /// One clip each; at most `limits.max_segments`.
+    /// One clip each; at most `limits.max_segments`, and no more than a visitor may ask for in a minute or have in hand at once.
     spans: Vec<SpanBody>,
 }
 
@@ -510,6 +515,14 @@ pub async fn batch(
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, Failed> {
     let wishes = wishes(&app, &request, body).answering(&request)?;
+    let answered = library::answered(&app, &wishes.asker, wishes.idempotency.as_ref()).await;
+    // They differ in their spans alone, and a picture is as large everywhere.
+    if let Some(recipe) = wishes.recipes.first()
+        && !answered.answering(&request)?
+    {
+        let possible = estimate::possible(&app, recipe).await;
+        possible.answering(&request)?;
+    }
     let standing = several::count(&app, &wishes).await.answering(&request)?;
     let views = several::submit(&app, wishes).await.answering(&request)?;
     let clips: Vec<ClipJson> = views.iter().map(|view| submitted(&app, view)).collect();
@@ -527,9 +540,15 @@ fn wishes(
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<Wishes, Problem> {
     let body = body_of(app, request, body)?;
+    let asker = visitor::asker(app, request);
+    let mut limits = limits(&app.settings);
+    // More than this would be too many whenever they are asked for.
+    if let Some(most) = several::most(app, asker.allowance) {
+        limits.max_segments = limits.max_segments.min(most as usize);
+    }
     Ok(Wishes {
-        recipes: Recipe::several_from_json(&body, &limits(&app.settings))?,
-        asker: visitor::asker(app, request),
+        recipes: Recipe::several_from_json(&body, &limits)?,
+        asker,
         idempotency: idempotency(request.headers(), &body)?,
     })
 }

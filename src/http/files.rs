@@ -131,7 +131,16 @@ pub async fn download(app: AppData, request: HttpRequest) -> Result<HttpResponse
     if from_start {
         library::downloaded(&app, id).await;
     }
-    let mut response = serve(&app, &request, &clip, &name, Disposition::Attachment).await?;
+    let mut served = serve(&app, &request, &clip, &name, Disposition::Attachment).await;
+    if served.is_err() {
+        // It may have been exchanged since the index was asked.
+        let clip = library::view(&app, id).await.answering(&request)?.clip;
+        let other = clip.file_name.clone().filter(|other| *other != name);
+        if let Some(name) = other.filter(|_| clip.is_served()) {
+            served = serve(&app, &request, &clip, &name, Disposition::Attachment).await;
+        }
+    }
+    let mut response = served?;
     response
         .headers_mut()
         .insert(header::VARY, HeaderValue::from_static("Accept"));
@@ -187,6 +196,7 @@ async fn serve(
     } else {
         format_of(name).unwrap_or(clip.recipe.format).media_type()
     };
+    let caching = caching(app, request, clip, name).await;
     let accel = &app.settings.server.accel;
     let mut response = if !accel.is_empty() && visitor::forwarded(&app.settings, request) {
         if !path.is_file() {
@@ -217,7 +227,7 @@ async fn serve(
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_DISPOSITION, disposition(name, how)),
-        (header::CACHE_CONTROL, caching(app, request, clip, name)),
+        (header::CACHE_CONTROL, caching),
         // Other sites may show it: that is what a link is for.
         (
             header::CROSS_ORIGIN_RESOURCE_POLICY,
@@ -256,19 +266,32 @@ fn disposition(name: &str, how: Disposition) -> String {
 }
 
 /// The bytes at an address never change while it exists; after that nobody should still have them. Only the picture of a clip that was made
-/// again has an address without its version, too.
-fn caching(app: &App, request: &HttpRequest, clip: &Clip, name: &str) -> String {
+/// again has an address without its version, too, and for a moment the picture of before at the new one. To be asked before a file is opened:
+/// then a picture that does not wait is the new one.
+async fn caching(app: &App, request: &HttpRequest, clip: &Clip, name: &str) -> String {
     const YEAR: i64 = 31_536_000;
-    let version = format!("v={}", clip.version);
-    let mut asked = request.query_string().split('&');
-    if name == POSTER && clip.version > 1 && !asked.any(|pair| pair == version) {
-        return "public, no-cache".to_owned();
+    if name == POSTER && clip.version > 1 {
+        let version = format!("v={}", clip.version);
+        let mut asked = request.query_string().split('&');
+        if !asked.any(|pair| pair == version) || waits(app, clip).await {
+            return "public, no-cache".to_owned();
+        }
     }
     let left = match clip.expires_at {
         Some(at) if !clip.pinned => ((at.0 - app.now().0) / 1000).clamp(0, YEAR),
         _ => YEAR,
     };
     format!("public, max-age={left}, immutable")
+}
+
+/// Whether the picture of what is served is not in its place yet; what cannot be told is taken for that.
+async fn waits(app: &App, clip: &Clip) -> bool {
+    let (store, id, film) = (app.store.clone(), clip.id, clip.file_name.clone());
+    let waits = library::blocking(move || match film {
+        Some(film) => store.picture_waits(id, &film),
+        None => Ok(false),
+    });
+    waits.await.unwrap_or(true)
 }
 
 #[cfg(test)]

@@ -168,7 +168,11 @@ async fn find(app: &App, request: &HttpRequest) -> Result<Option<Clip>, Failed> 
         return Ok(None);
     };
     match library::view(app, id).await {
-        Ok(view) => Ok(Some(view.clip)),
+        // Of one that is made again, what is there.
+        Ok(view) => Ok(Some(match view.clip.as_served() {
+            Some(served) => served.into_owned(),
+            None => view.clip,
+        })),
         Err(LibraryError::NotFound) => Ok(None),
         Err(error) => Err(error).answering(request),
     }

@@ -109,7 +109,7 @@ impl Index {
     ) -> Result<Vec<Ended>, IndexError> {
         self.write(move |connection| {
             let mut update = connection.prepare_cached(&format!(
-                "UPDATE clips SET state = 'expired' WHERE id IN
+                "UPDATE clips SET state = 'expired', failure = NULL WHERE id IN
                     (SELECT id FROM clips INDEXED BY clips_expiring WHERE state = 'ready' AND pinned = 0 AND expires_at <= ?1
                      ORDER BY expires_at, id LIMIT ?2)
                  RETURNING {COLUMNS}, bytes"

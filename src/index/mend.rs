@@ -86,7 +86,7 @@ impl Mender {
         fall_back(&self.connection, id, None)?;
         let changed = self
             .connection
-            .prepare_cached("UPDATE clips SET state = 'expired' WHERE id = ?1 AND state = 'ready'")?
+            .prepare_cached("UPDATE clips SET state = 'expired', failure = NULL WHERE id = ?1 AND state = 'ready'")?
             .execute([id.to_string()])?;
         Ok(changed == 1)
     }

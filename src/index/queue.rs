@@ -238,6 +238,23 @@ impl Index {
         .await
     }
 
+    /// Whether a cancellation is the last that the trail tells of a clip.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn cancelled_last(&self, id: ClipId) -> Result<bool, IndexError> {
+        self.read(move |connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT kind FROM events WHERE subject = ?1 ORDER BY seq DESC LIMIT 1",
+            )?;
+            let last: Option<String> = query
+                .query_row([id.to_string()], |row| row.get(0))
+                .optional()?;
+            Ok(last.is_some_and(|kind| kind == Kind::Cancelled.as_str()))
+        })
+        .await
+    }
+
     /// Queues a clip again that has failed, was cancelled or has expired, as long as its visitor has fewer than `at_once` in hand.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use super::clips::{find, json, parse_id};
 use super::events::{self, Entry, Kind};
 use super::keeping::recount;
 use super::listing::list_titles;
+use super::remake::fall_back;
 use super::{IndexError, create_private, latest, teach};
 use crate::clip::worth::worth;
 use crate::clip::{Clip, ClipId};
@@ -317,10 +318,10 @@ impl Rebuild {
     /// # Errors
     /// When the disk does not take it.
     pub fn expire(&self, id: ClipId) -> Result<(), IndexError> {
+        // Of one that is made again nobody knows what became of it.
+        fall_back(&self.connection, id, None)?;
         self.connection
-            .prepare_cached(
-                "UPDATE clips SET state = 'expired', recipe = coalesce(before, recipe), before = NULL WHERE id = ?1",
-            )?
+            .prepare_cached("UPDATE clips SET state = 'expired', failure = NULL WHERE id = ?1")?
             .execute([id.to_string()])?;
         Ok(())
     }

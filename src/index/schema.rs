@@ -308,6 +308,140 @@ mod tests {
         assert_eq!(rows(&path).len(), 51);
     }
 
+    /// What the version before the forms reads of a recipe and of a result.
+    #[derive(serde::Deserialize)]
+    struct OldRecipe {
+        #[serde(flatten)]
+        source: crate::recipe::Source,
+        segments: Vec<crate::recipe::Segment>,
+        format: String,
+        mute: bool,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct OldResult {
+        width: u32,
+        height: u32,
+        fps: f64,
+        video_codec: String,
+    }
+
+    #[test]
+    fn an_older_version_can_read_all_that_is_left_on_the_way_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.db");
+        Index::open(&path, 1).unwrap().close();
+        let limits = crate::recipe::Limits {
+            max_clip: crate::seconds::Seconds::from_whole(180),
+            max_segments: 3,
+            presets: None,
+        };
+        let recipe = |more: &str| {
+            let body = format!(r#"{{"url":"https://e.com/v","start_time":1,"end_time":3{more}}}"#);
+            let recipe = crate::recipe::Recipe::from_json(body.as_bytes(), &limits).unwrap();
+            serde_json::to_string(&recipe).unwrap()
+        };
+        let film = r#"{"size":5,"width":320,"height":180,"fps":29.97,"video_codec":"h264"}"#;
+        let sound = r#"{"size":7,"width":null,"height":null,"fps":null,"video_codec":null}"#;
+        let (plain, audio) = (recipe(""), recipe(r#","format":"mp3""#));
+        let looks =
+            recipe(r#","crop":"1:1","speed":2,"fade_in":0.5,"caption_top":"x","fit":"1MB""#);
+        let connection = Connection::open(&path).unwrap();
+        teach(&connection).unwrap();
+        for (id, state, recipe, result) in [
+            ("a", "ready", &plain, Some(film)),
+            ("b", "ready", &audio, Some(sound)),
+            ("c", "queued", &recipe(r#","format":"gif""#), None),
+            ("d", "cancelled", &audio, None),
+            ("e", "expired", &audio, Some(sound)),
+            ("f", "ready", &looks, Some(film)),
+        ] {
+            connection
+                .execute(
+                    "INSERT INTO clips (id, state, title, recipe, outcome, file_name, visitor, estimate, created_at, queued_at, expires_at, bytes)
+                     VALUES (?1, ?2, 't', ?3, ?4, 'x', 'v', 1, 1, 1, 1, 10)",
+                    (id, state, recipe, result),
+                )
+                .unwrap();
+        }
+        connection
+            .execute(
+                "INSERT INTO trash (id, title, why, bytes, trashed_at, clip)
+                 SELECT 't', 't', 'removed', 1, 1, json_object('recipe', recipe, 'outcome', outcome, 'title', title) FROM clips WHERE id = 'b'",
+                [],
+            )
+            .unwrap();
+        drop(connection);
+        bring_to(&path, 9).unwrap();
+
+        let connection = Connection::open(&path).unwrap();
+        let mut query = connection
+            .prepare(
+                "SELECT id, state, recipe, outcome, failure IS NOT NULL FROM clips
+                 UNION ALL SELECT id, 'trash', json_extract(clip, '$.recipe'), json_extract(clip, '$.outcome'), json_extract(clip, '$.title') <> 't'
+                 FROM trash ORDER BY 1",
+            )
+            .unwrap();
+        let rows = query.query_map([], |row| {
+            Ok((
+                row.get(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+            ))
+        });
+        let rows: Vec<(String, String, String, Option<String>, bool)> =
+            rows.unwrap().map(Result::unwrap).collect();
+        let states: Vec<_> = rows
+            .iter()
+            .map(|(id, state, .., told)| (id.as_str(), state.as_str(), *told))
+            .collect();
+        assert_eq!(
+            states,
+            [
+                ("a", "ready", false),
+                ("b", "expired", true),
+                ("c", "failed", true),
+                ("d", "cancelled", false),
+                ("e", "expired", false),
+                ("f", "ready", false),
+                ("t", "trash", false),
+            ]
+        );
+        for (id, _, recipe, result, _) in rows {
+            let recipe: OldRecipe = serde_json::from_str(&recipe).unwrap();
+            assert_eq!(
+                (recipe.format.as_str(), recipe.mute),
+                ("mp4", false),
+                "{id}"
+            );
+            assert!(
+                recipe.segments.len() == 1
+                    && matches!(recipe.source, crate::recipe::Source::Url(_))
+            );
+            let Some(result) = result else { continue };
+            let result: OldResult = serde_json::from_str(&result).unwrap();
+            let got = (
+                result.width,
+                result.height,
+                result.fps,
+                result.video_codec.as_str(),
+            );
+            let film = matches!(id.as_str(), "a" | "f");
+            let expected = if film {
+                (320, 180, 29.97, "h264")
+            } else {
+                (0, 0, 0.0, "")
+            };
+            assert_eq!(got, expected, "{id}");
+        }
+        let sum: i64 = connection
+            .query_row("SELECT clips FROM tallies", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(sum, 20);
+    }
+
     #[test]
     fn a_copy_is_kept_before_a_new_schema_and_only_the_newest() {
         let dir = tempfile::tempdir().unwrap();

@@ -18,6 +18,13 @@ pub struct Wish {
     change: Change,
 }
 
+impl Wish {
+    /// What the clip is to be made by.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+}
+
 /// What a change asks for.
 #[derive(Debug)]
 pub enum Asked {
@@ -130,15 +137,34 @@ pub async fn settle_files(app: &App, id: ClipId) -> Result<(), LibraryError> {
     let (Some(served), Some(film)) = (clip.as_served(), clip.file_name.clone()) else {
         return Ok(());
     };
-    record(app, &served).await?;
+    let recorded = record(app, &served).await;
     let store = app.store.clone();
     let picture = served
         .outcome
         .as_ref()
         .is_some_and(|outcome| outcome.poster);
-    match blocking(move || store.settle(id, &film, picture)).await {
+    let known = recorded.is_ok();
+    let settled = blocking(move || {
+        if known {
+            store.settle(id, &film, picture)
+        } else {
+            // The ledger still tells of the old film; the picture is the new one's all the same.
+            store.place_picture(id, &film, picture)
+        }
+    });
+    let settled = settled.await;
+    recorded?;
+    match settled {
         // It is lost, which is for the sweep to tell.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         settled => Ok(settled?),
+    }
+}
+
+/// Notes for the next start that a clip's files are not settled.
+pub async fn note_unsettled(app: &App, id: ClipId) {
+    let store = app.store.clone();
+    if let Err(error) = blocking(move || store.note_unsettled(id)).await {
+        tracing::warn!(clip = %id, %error, "a file that does not count stays beside a clip's");
     }
 }

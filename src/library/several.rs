@@ -1,7 +1,7 @@
 //! Several clips of one source at once: all of them are queued, or none. Those that lie close together share one window.
 
-use super::{LibraryError, View, at_once, barred, room_for, standing, title, view};
-use crate::access::{self, Asker};
+use super::{LibraryError, View, answered, at_once, barred, room_for, standing, title, view};
+use crate::access::{self, Allowance, Asker};
 use crate::app::rates::{Asked, Standing};
 use crate::app::{App, What};
 use crate::clip::{ClipId, Sharing};
@@ -22,6 +22,16 @@ pub struct Wishes {
     pub idempotency: Option<(String, String)>,
 }
 
+/// How many clips somebody may ask for at once; `None` where only the queue says.
+pub fn most(app: &App, allowance: Allowance) -> Option<u32> {
+    let limits = &app.settings.limits;
+    let rate = Some(limits.clips_per_minute).filter(|most| *most > 0);
+    match allowance {
+        Allowance::Limited => rate.into_iter().chain(at_once(app, allowance)).min(),
+        Allowance::Unlimited => None,
+    }
+}
+
 /// Counts wishes against what their visitor may ask for, each as one, and all of them or none. What brings back an earlier answer is not
 /// counted.
 ///
@@ -31,12 +41,7 @@ pub async fn count(app: &App, wishes: &Wishes) -> Result<Option<Standing>, Libra
     if let Some(Source::Url(url)) = wishes.recipes.first().map(|recipe| &recipe.source) {
         app.tools.gate.judge(url, None)?;
     }
-    if let Some((key, _)) = &wishes.idempotency
-        && app
-            .index
-            .answered(wishes.asker.mark.clone(), key.clone())
-            .await?
-    {
+    if answered(app, &wishes.asker, wishes.idempotency.as_ref()).await? {
         return Ok(None);
     }
     let number = u32::try_from(wishes.recipes.len()).unwrap_or(u32::MAX);

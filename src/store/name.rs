@@ -3,6 +3,8 @@
 use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::POSTER;
+
 /// A name without slashes, control or direction characters, never starting with `-` or `.`, at most 120 bytes of UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileName(String);
@@ -42,7 +44,12 @@ impl FileName {
         }
         let short = short.trim_end_matches(['.', ' ']);
         let stem = if short.is_empty() { "clip" } else { short };
-        FileName(format!("{stem}{ending}"))
+        let name = format!("{stem}{ending}");
+        // That one is the picture's, which lies beside it; in whatever case, for disks that make no difference.
+        if name.eq_ignore_ascii_case(POSTER) {
+            return FileName(format!("{stem}-1{ending}"));
+        }
+        FileName(name)
     }
 
     /// As text.
@@ -103,6 +110,18 @@ mod tests {
                 name,
                 "{title:?}"
             );
+        }
+    }
+
+    #[test]
+    fn no_clip_has_the_name_of_its_picture() {
+        for (title, extension, name) in [
+            ("poster", "jpg", "poster-1.jpg"),
+            (" Poster. ", "jpg", "Poster-1.jpg"),
+            ("poster", "mp4", "poster.mp4"),
+            ("posters", "jpg", "posters.jpg"),
+        ] {
+            assert_eq!(FileName::from_title(title, extension).as_str(), name);
         }
     }
 

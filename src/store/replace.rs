@@ -8,6 +8,9 @@ use super::name::FileName;
 use super::{LocalStore, POSTER, Publication, sync_dir};
 use crate::clip::ClipId;
 
+/// What a note that a clip is not settled ends with, in the folder of work.
+pub(super) const UNSETTLED: &str = ".unsettled";
+
 /// A picture that waits for its film to be the one that is served.
 fn waiting(film: &str) -> String {
     format!(".{film}.jpg")
@@ -67,18 +70,47 @@ impl LocalStore {
     /// When the film is not there, and then nothing goes, or the disk refuses.
     pub fn settle(&self, id: ClipId, film: &str, picture: bool) -> io::Result<()> {
         let folder = self.clip_dir(id);
-        fs::metadata(folder.join(film))?;
-        let waiting = folder.join(waiting(film));
-        if picture && waiting.try_exists()? {
-            fs::rename(&waiting, folder.join(POSTER))?;
-        }
+        self.place_picture(id, film, picture)?;
         for entry in fs::read_dir(&folder)? {
             let name = entry?.file_name();
             if name != film && !(picture && name == POSTER) {
                 fs::remove_file(folder.join(name))?;
             }
         }
-        sync_dir(&folder)
+        sync_dir(&folder)?;
+        match fs::remove_file(self.work.join(format!("{id}{UNSETTLED}"))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Makes the picture that waits for a film the clip's, if it has one; the films beside it stay.
+    ///
+    /// # Errors
+    /// When the film is not there, or the disk refuses.
+    pub fn place_picture(&self, id: ClipId, film: &str, picture: bool) -> io::Result<()> {
+        let folder = self.clip_dir(id);
+        fs::metadata(folder.join(film))?;
+        if picture && self.picture_waits(id, film)? {
+            fs::rename(folder.join(waiting(film)), folder.join(POSTER))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a film's picture is not in its place yet.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub fn picture_waits(&self, id: ClipId, film: &str) -> io::Result<bool> {
+        self.clip_dir(id).join(waiting(film)).try_exists()
+    }
+
+    /// Notes that a clip's folder is still to be settled. The note goes when it is.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn note_unsettled(&self, id: ClipId) -> io::Result<()> {
+        fs::File::create(self.work.join(format!("{id}{UNSETTLED}"))).map(drop)
     }
 
     /// Takes back what was laid beside a published clip.
@@ -96,16 +128,20 @@ impl LocalStore {
         Ok(())
     }
 
-    /// The jobs that have a folder.
+    /// The clips whose jobs have a folder, and those that are noted as not settled.
     ///
     /// # Errors
     /// When that cannot be told.
-    pub fn working(&self) -> io::Result<Vec<ClipId>> {
+    pub fn unfinished(&self) -> io::Result<Vec<ClipId>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.work)? {
             let name = entry?.file_name();
-            found.extend(name.to_str().and_then(|name| name.parse::<ClipId>().ok()));
+            let name = name.to_str().unwrap_or_default();
+            let name = name.strip_suffix(UNSETTLED).unwrap_or(name);
+            found.extend(name.parse::<ClipId>());
         }
+        found.sort();
+        found.dedup();
         Ok(found)
     }
 }
@@ -147,7 +183,18 @@ mod tests {
         put(&third, "three").unwrap();
         store.take_back(id, &third).unwrap();
         assert_eq!(read("A-3.mp4"), None);
+        // Where the ledger could not be told, both films stay, with the picture of the one that counts; that is remembered.
+        assert!(store.picture_waits(id, "A-2.mp4").unwrap());
+        store.place_picture(id, "A-2.mp4", true).unwrap();
+        assert!(!store.picture_waits(id, "A-2.mp4").unwrap());
+        assert_eq!(read(POSTER).unwrap(), "picture of two");
+        assert_eq!(read("A.mp4").unwrap(), "one");
+        store.remove_work(id).unwrap();
+        store.note_unsettled(id).unwrap();
+        store.sweep().unwrap();
+        assert_eq!(store.unfinished().unwrap(), [id]);
         store.settle(id, "A-2.mp4", true).unwrap();
+        assert!(store.unfinished().unwrap().is_empty());
         assert_eq!(read("A-2.mp4").unwrap(), "two");
         assert_eq!(read(POSTER).unwrap(), "picture of two");
         assert_eq!(fs::read_dir(store.path(id, "")).unwrap().count(), 2);

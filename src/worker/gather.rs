@@ -62,6 +62,12 @@ pub(super) async fn keep(app: &App, clip: &Clip, bench: &Bench<'_>, gathered: &G
         && let Some(card) = &gathered.fetched.card
     {
         put(app, clip.id, bench, card).await;
+        // Whoever removed the clip meanwhile came too early to take it along; whoever does from here on, does not.
+        if let Ok(states) = app.index.states(vec![clip.id]).await
+            && states.contains(&(clip.id, None))
+        {
+            forget(app, clip.id).await;
+        }
     }
 }
 
@@ -170,9 +176,7 @@ async fn with_others(
     };
     let wide = match app.tools.fetch(bench, &recipe).await {
         Ok(wide) => wide,
-        Err(error @ CutError::Media(MediaError::Stopped | MediaError::NoSpace)) => {
-            return Err(error.into());
-        }
+        Err(CutError::Media(MediaError::Stopped)) => return Err(stopped()),
         Err(error) => {
             tracing::warn!(clip = %clip.id, error = %chain(&error), "clips that were asked for together are fetched one by one");
             give_up(app, sharing.first).await;
@@ -187,15 +191,27 @@ async fn with_others(
         give_up(app, sharing.first).await;
     }
     let place = |name: &str| bench.dir.join(name);
-    let own = app.tools.refetch(bench, &clip.recipe, card, place).await?;
-    Ok(own.map(|mut own| {
-        own.bytes = wide.bytes;
-        own.seconds += wide.seconds;
-        Gathered {
-            fetched: own,
-            kept: Some(sharing.first),
+    let own = match app.tools.refetch(bench, &clip.recipe, card, place).await {
+        Err(CutError::Media(MediaError::Stopped)) => return Err(stopped()),
+        own => own,
+    };
+    match own {
+        Ok(Some(mut own)) => {
+            own.bytes = wide.bytes;
+            own.seconds += wide.seconds;
+            return Ok(Some(Gathered {
+                fetched: own,
+                kept: Some(sharing.first),
+            }));
         }
-    }))
+        Ok(None) => {}
+        Err(error) => {
+            tracing::warn!(clip = %clip.id, error = %chain(&error), "a shared window cannot be read");
+        }
+    }
+    // Else each of the others would fetch all of it, and for nothing.
+    give_up(app, sharing.first).await;
+    Ok(None)
 }
 
 /// Keeps files of a job under an id; false when they are not kept.

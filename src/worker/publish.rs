@@ -42,7 +42,12 @@ async fn first(
     outcome: Outcome,
 ) -> Result<(Clip, i64), JobError> {
     let id = clip.id;
-    let name = FileName::from_title(&clip.title, clip.recipe.format.as_str());
+    let extension = clip.recipe.format.as_str();
+    let name = match clip.version {
+        0 => FileName::from_title(&clip.title, extension),
+        // Browsers may still have what was at its address before it expired.
+        version => FileName::numbered(&clip.title, version + 1, extension),
+    };
     let now = app.now();
     let expires_at = now.plus_hours(app.settings.retention.hours);
     let entry = library::ledger_entry(&Clip {
@@ -155,9 +160,10 @@ async fn exchange(
         .await;
     match committed {
         Ok(Some((ready, seq))) => {
-            // The old file stays until the ledger knows the new one. What stays then is told by a repair.
+            // The old file stays until the ledger knows the new one.
             if let Err(error) = again::settle_files(app, id).await {
-                tracing::warn!(clip = %id, error = %chain(&error), "the file of before could not be removed");
+                tracing::warn!(clip = %id, error = %chain(&error), "the file of before stays; the next start tries again");
+                again::note_unsettled(app, id).await;
             }
             Ok((ready, seq))
         }

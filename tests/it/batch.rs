@@ -98,6 +98,11 @@ fn several_are_taken_together_or_not_at_all() {
         refused.expect_problem(400, code);
         assert_eq!(refused.json()["field"], field);
     }
+    let looked = service.post("/api/sources", &json!({"url": link}));
+    assert_eq!(looked.status, 201, "{}", looked.text());
+    let mut outside = body(vec![span(0.5), span(1.0)]);
+    outside["crop"] = json!("9000x9000+0+0");
+    batch(&service, &[], &outside).expect_problem(400, "crop_outside");
     let held = service.hold(&origin);
     let count = || {
         service.get("/api/clips").json()["clips"]
@@ -120,5 +125,28 @@ fn several_are_taken_together_or_not_at_all() {
     service.cancel(&held);
     for id in first {
         service.wait_for(&id, &["ready"]);
+    }
+}
+
+#[test]
+fn more_than_there_ever_are_at_once_are_refused_for_good() {
+    let link = "http://127.0.0.1:9/v.mp4";
+    for (minute, visitor, most) in [(3, 0, 3), (0, 2, 2), (4, 2, 2), (0, 0, 5)] {
+        let service = Setup::default()
+            .with("LIMITS__CLIPS_PER_MINUTE", minute)
+            .with("LIMITS__CLIPS_PER_VISITOR", visitor)
+            .with("LIMITS__MAX_SEGMENTS", 5)
+            .start();
+        let spans = |number: usize| json!({"url": link, "spans": vec![json!({"start": 1, "end": 2}); number]});
+        let refused = batch(&service, &[], &spans(most + 1));
+        refused.expect_problem(400, "spans_too_many");
+        assert!(
+            refused.text().contains(&format!("At most {most} clips")),
+            "{}",
+            refused.text()
+        );
+        assert_eq!(refused.header("retry-after"), "");
+        // Nothing of it was counted.
+        assert_eq!(batch(&service, &[], &spans(most)).status, 202);
     }
 }

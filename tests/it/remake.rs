@@ -123,6 +123,21 @@ fn another_stretch_or_look_inside_of_what_was_fetched_needs_no_network() {
             .header("cache-control")
             .contains("immutable")
     );
+    // As in the moment between the index and the files: whoever asks then does not keep what is not the new picture yet.
+    let waiting = service.files_of(&ticket).join(format!(
+        ".{}.jpg",
+        published(&service, &ticket, &second)
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+    ));
+    fs::write(&waiting, "waits").unwrap();
+    assert_eq!(
+        service.get(poster).header("cache-control"),
+        "public, no-cache"
+    );
+    fs::remove_file(waiting).unwrap();
     let bare = service.get(poster.trim_end_matches("?v=2"));
     assert_eq!(
         (bare.status, bare.header("cache-control")),
@@ -160,8 +175,42 @@ fn another_stretch_or_look_inside_of_what_was_fetched_needs_no_network() {
     assert_eq!((same.status, &same.json()["state"]), (200, &json!("ready")));
     wait_kept(&service, &ticket, &kept);
     in_order(&service);
+
+    // What came to nothing is not why it has expired; made once more, it has an address that nobody has kept anything of.
+    again(
+        &service,
+        &ticket,
+        &json!({"start_time": 100, "end_time": 101}),
+    );
+    // Not so long ago that all of it is forgotten.
+    let now = std::time::SystemTime::now();
+    let over = meme_maker::timestamp::Timestamp::from_system(now).0 - 1000;
+    service.index(&format!("UPDATE clips SET expires_at = {over}"));
+    service.with_token("POST", "/api/admin/cleanup", &service.token("ops:run"));
+    let ended = service.clip(&ticket);
+    assert_eq!(
+        (&ended["state"], &ended["error"]),
+        (&json!("expired"), &Value::Null)
+    );
+    assert!(
+        service
+            .get(&format!("/c/{}", ticket.id))
+            .text()
+            .contains("has expired")
+    );
+    assert_eq!(service.retry(&ticket).status, 202);
+    let back = service.wait_for(&ticket.id, &["ready"]);
+    let file = back["urls"]["file"].as_str().unwrap();
+    assert!(file.ends_with("-6.mp4"), "{file}");
+    assert_eq!(service.get(file).status, 200);
+    assert_eq!(
+        service.get(first["urls"]["file"].as_str().unwrap()).status,
+        307
+    );
     service.remove(&ticket);
-    assert!(!kept.exists());
+    until("the window is gone", || {
+        !kept.exists() && !service.work_of(&ticket).exists()
+    });
 }
 
 #[test]
@@ -252,6 +301,17 @@ fn what_is_there_stays_until_the_new_file_is_and_when_nothing_comes_of_it() {
     ] {
         assert_eq!(service.get(path).status, 200, "{path}");
     }
+    // Whatever it is to become, the pages show what is there.
+    service.cancel(&ticket);
+    let still = patch(&service, &ticket, &json!({"format": "gif", "end_time": 6}));
+    assert_eq!(still.status, 202, "{}", still.text());
+    for path in [format!("/c/{}", ticket.id), format!("/embed/{}", ticket.id)] {
+        let page = service.get(&path).text();
+        assert!(
+            page.contains(url) && page.contains("<video"),
+            "{path}: {page}"
+        );
+    }
     let pinned = patch(&service, &ticket, &json!({"pinned": true}));
     assert_eq!(
         (pinned.status, &pinned.json()["state"]),
@@ -289,7 +349,13 @@ fn what_is_there_stays_until_the_new_file_is_and_when_nothing_comes_of_it() {
         (&json!("ready"), &first["recipe"])
     );
 
-    assert_eq!(service.cancel(&ticket).status, 200);
+    for _ in 0..2 {
+        assert_eq!(
+            service.cancel(&ticket).status,
+            200,
+            "twice is as good as once"
+        );
+    }
     assert_eq!(
         (&is_as_it_was()["state"], &is_as_it_was()["error"]),
         (&json!("ready"), &Value::Null)
@@ -348,6 +414,38 @@ fn a_clip_that_is_made_again_survives_being_killed() {
 }
 
 #[test]
+fn what_could_not_be_told_to_the_ledger_is_settled_by_a_later_start() {
+    let (_origin, link) = Origin::with(&media::tiny());
+    let service = Service::start();
+    let (ticket, first, _) = made(&service, &recipe(&link, 0.5, 1.5));
+    let old = published(&service, &ticket, &first);
+    // In the place of the entry something that no file can replace.
+    let entry = service.ledger_of(&ticket);
+    fs::remove_file(&entry).unwrap();
+    fs::create_dir_all(entry.join("x")).unwrap();
+    let second = again(&service, &ticket, &json!({"height": 90}));
+    let new = published(&service, &ticket, &second);
+    until("the picture is in its place", || {
+        let poster = service.get(second["urls"]["poster"].as_str().unwrap());
+        poster.header("cache-control").contains("immutable")
+    });
+    until("its work is over", || !service.work_of(&ticket).exists());
+    assert!(old.exists() && new.exists());
+    // One clip's folder keeps no service down.
+    let service = service.restarted(Setup::default());
+    assert_eq!(service.clip(&ticket)["result"]["height"], 90);
+    assert!(old.exists());
+    fs::remove_dir_all(&entry).unwrap();
+    let service = service.restarted(Setup::default());
+    assert!(new.exists() && !old.exists());
+    let told: Value = serde_json::from_slice(&fs::read(&entry).unwrap()).unwrap();
+    assert_eq!(told["result"], second["result"]);
+    let note = service.work_of(&ticket).with_extension("unsettled");
+    assert!(!note.exists());
+    in_order(&service);
+}
+
+#[test]
 fn only_a_recipe_that_holds_is_taken_and_it_counts_as_a_new_clip() {
     let (origin, link) = Origin::with(&media::tiny());
     let service = Setup::default()
@@ -357,7 +455,10 @@ fn only_a_recipe_that_holds_is_taken_and_it_counts_as_a_new_clip() {
         .with("ENGINE__WINDOW_HOURS", 0)
         .start();
     let (ticket, _, kept) = made(&service, &recipe(&link, 0.5, 1.5));
+    let looked = service.post("/api/sources", &json!({"url": link}));
+    assert_eq!(looked.status, 201, "{}", looked.text());
     for (body, code, field) in [
+        (json!({"crop": "9000x9000+0+0"}), "crop_outside", "crop"),
         (
             json!({"url": "https://example.com/"}),
             "json_unknown_field",
@@ -410,6 +511,25 @@ fn only_a_recipe_that_holds_is_taken_and_it_counts_as_a_new_clip() {
         service.wait_for(&ticket.id, &["ready"])["result"]["frames"],
         30
     );
+
+    // What was answered before is answered again, also when more is known by now.
+    let mut outside = recipe(&link, 1.0, 2.0);
+    outside["crop"] = json!("9000x9000+0+0");
+    let ask = || {
+        let headers = [
+            ("content-type", "application/json"),
+            ("idempotency-key", "one"),
+        ];
+        let body = outside.to_string();
+        service.request("POST", "/api/clips", &headers, body.as_bytes())
+    };
+    let id = ask().json()["id"].clone();
+    let looked = service.post("/api/sources", &json!({"url": link}));
+    assert_eq!(looked.status, 201, "{}", looked.text());
+    service
+        .post("/api/clips", &outside)
+        .expect_problem(400, "crop_outside");
+    assert_eq!(ask().json()["id"], id);
 }
 
 #[test]

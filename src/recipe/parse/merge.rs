@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Limits, Recipe, RecipeError, Rule};
+use crate::recipe::{Format, Shape};
 
 /// What of a span is no field of a recipe, and what it is called there.
 const SPAN: [(&str, &str); 3] = [
@@ -30,13 +31,20 @@ impl Recipe {
         }
         let given = |name: &str| patch.contains_key(name);
         if given("start_time") || given("end_time") {
-            // The other end of a single stretch stays where it is.
+            // The other end of a single stretch stays where it is. A picture has none of its own.
+            let format = match patch.get("format") {
+                None => Some(self.format),
+                Some(format) => format.as_str().and_then(|format| format.parse().ok()),
+            };
+            let still = format.is_some_and(|format: Format| format.shape() == Shape::Still);
             fields.remove("segments");
             if let [only] = self.segments.as_slice()
                 && !given("segments")
             {
                 fields.insert("start_time".to_owned(), only.start.as_f64().into());
-                fields.insert("end_time".to_owned(), only.end.as_f64().into());
+                if !still {
+                    fields.insert("end_time".to_owned(), only.end.as_f64().into());
+                }
             }
         }
         for (name, value) in patch {
@@ -145,6 +153,22 @@ mod tests {
                 Ok(
                     r#"{"url":"https://e.com/v.mp4","start_time":4,"end_time":5,"height":240,"mute":true,"title":"x","format":"gif"}"#,
                 ),
+            ),
+            // A picture has no end of its own.
+            (
+                r#"{"url":"https://e.com/v.mp4","start_time":1,"format":"jpg"}"#,
+                r#"{"start_time":7}"#,
+                Ok(r#"{"url":"https://e.com/v.mp4","start_time":7,"format":"jpg"}"#),
+            ),
+            (
+                r#"{"url":"https://e.com/v.mp4","start_time":1,"end_time":3}"#,
+                r#"{"start_time":7,"format":"jpg"}"#,
+                Ok(r#"{"url":"https://e.com/v.mp4","start_time":7,"format":"jpg"}"#),
+            ),
+            (
+                r#"{"url":"https://e.com/v.mp4","start_time":1,"format":"jpg"}"#,
+                r#"{"start_time":0.5,"format":null}"#,
+                Ok(r#"{"url":"https://e.com/v.mp4","start_time":0.5,"end_time":2}"#),
             ),
             (
                 TWO,
