@@ -450,8 +450,10 @@ pub const FIT: &str = "fit";
 async fn readable<'a>(
     bench: &Bench<'_>,
     windows: Cow<'a, [window::Window]>,
+    recipe: &Recipe,
 ) -> Result<Cow<'a, [window::Window]>, MediaError> {
-    if windows.iter().all(|window| !window.in_place) {
+    // Of sound alone nobody reads the pictures; its encoder takes what it needs.
+    if !recipe.format.has_pictures() || windows.iter().all(|window| !window.in_place) {
         return Ok(windows);
     }
     let mut files = Vec::new();
@@ -521,7 +523,7 @@ pub async fn plan(
         plan.reason = FIT;
     }
     if plan.method == Method::Encode {
-        windows = readable(bench, windows).await?;
+        windows = readable(bench, windows, recipe).await?;
         plan = plan::encoded(&windows, recipe, plan.reason)?;
     }
     let mut work = plan.work(&windows, recipe, bench.engine.max_height);
@@ -576,7 +578,7 @@ pub async fn make(
         _ => None,
     };
     if let Some(reason) = instead {
-        let windows = readable(bench, Cow::Owned(windows)).await?;
+        let windows = readable(bench, Cow::Owned(windows), recipe).await?;
         plan = plan::encoded(&windows, recipe, reason)?;
         let rendering = Rendering::of(&windows, &plan, recipe, most)?;
         passed = cut_and_check(bench, &rendering, &path).await;

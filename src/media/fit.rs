@@ -196,7 +196,7 @@ async fn by_bits<'a>(
         seconds: rendering.seconds().as_f64(),
     };
     let mut least = alone.least();
-    for audio_bits in alone.fitting().take(3) {
+    for audio_bits in alone.tries() {
         let rate = Rate::Average {
             video_bits: 0,
             audio_bits,

@@ -20,6 +20,7 @@ use faces::Faces;
 /// What the child reads, and what it writes, in the folder of its job.
 const SHEET: &str = "lettering.json";
 const PICTURE: &str = "lettering.png";
+const UNFINISHED: &str = "lettering-unfinished.png";
 
 /// What is to be written onto a picture of this size.
 #[derive(Debug, Serialize, Deserialize)]
@@ -91,9 +92,15 @@ pub async fn picture(
         return Ok(None);
     };
     let written = serde_json::to_vec(&sheet).map_err(std::io::Error::from)?;
-    tokio::fs::write(bench.dir.join(SHEET), written)
-        .await
-        .map_err(MediaError::from)?;
+    let picture = bench.dir.join(PICTURE);
+    if tokio::fs::try_exists(&picture).await? {
+        // It is that of the sheet beside it.
+        if tokio::fs::read(bench.dir.join(SHEET)).await? == written {
+            return Ok(Some(picture));
+        }
+        tokio::fs::remove_file(&picture).await?;
+    }
+    tokio::fs::write(bench.dir.join(SHEET), written).await?;
     // Nobody waits longer for letters than for a look at the source.
     let job = bench.job(bench.engine.probe_deadline).reading(folders);
     let printed = sidecar::letter(job).await.map_err(|error| match error {
@@ -104,7 +111,7 @@ pub async fn picture(
         | SidecarError::Io(_) => MediaError::Lettering(error),
     })?;
     match serde_json::from_slice(&printed).map_err(std::io::Error::from)? {
-        Told::Drawn => Ok(Some(bench.dir.join(PICTURE))),
+        Told::Drawn => Ok(Some(picture)),
         Told::Letters(letters) => Err(MediaError::Letters(letters)),
         Told::TooLong => Err(MediaError::CaptionTooLong(sheet.width, sheet.height)),
         Told::Failed(why) => Err(MediaError::Lettering(SidecarError::Io(
@@ -129,6 +136,9 @@ fn drawn(dir: &Path) -> Result<(), Undrawn> {
     let mut faces = Faces::bundled(&sheet.folders);
     let picture = draw::draw(&sheet, &mut faces)?;
     let png = picture.encode_png().map_err(std::io::Error::other)?;
-    std::fs::write(dir.join(PICTURE), png)?;
+    // Whole or not at all: who finds it takes it.
+    let unfinished = dir.join(UNFINISHED);
+    std::fs::write(&unfinished, png)?;
+    std::fs::rename(unfinished, dir.join(PICTURE))?;
     Ok(())
 }

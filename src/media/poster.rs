@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::encode::Rate;
 use super::encode::feed::Feed;
 use super::rendering::{Rendering, Timing};
 use super::sidecar::{self, arguments, file};
@@ -93,7 +94,7 @@ impl Pictures<'_> {
                 Ok(list)
             }
             Pictures::Rendering(rendering) => {
-                let mut feed = Feed::prepare(bench, rendering).await?;
+                let mut feed = Feed::prepare(bench, rendering, Rate::Quality).await?;
                 match skim {
                     Skim::All => {}
                     Skim::Keyframes => feed.skimmed(),

@@ -2,7 +2,7 @@
 //! so that what comes out can be held against what was meant, picture by picture.
 
 use super::plan::Plan;
-use super::probe::TimeBase;
+use super::probe::{Light, TimeBase};
 use super::window::Window;
 use super::{MediaError, plan};
 use crate::recipe::frame::Frame;
@@ -56,7 +56,11 @@ impl<'a> Rendering<'a> {
         max_height: u32,
     ) -> Result<Rendering<'a>, MediaError> {
         let window = windows.first().ok_or(MediaError::NoFrames)?;
-        let most = recipe.format.ceiling(max_height);
+        let most = match window.probe.video.light {
+            Light::Standard => recipe.format.ceiling(max_height),
+            // Bringing a picture into standard range takes twelve bytes and more for every pixel.
+            Light::High => max_height,
+        };
         let look = recipe.look.suited(recipe.format);
         Ok(Rendering {
             // Of a still, only the first is shown.

@@ -369,6 +369,8 @@ fn through(job: &Job<'_>, options: &[&str]) -> Command {
             std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
         )
         .env("LC_ALL", "C.UTF-8")
+        // Every thread of a decoder would get a heap of 64 MB of address space, which is what is bounded.
+        .env("MALLOC_ARENA_MAX", "2")
         .envs(job.proxy.map(|proxy| ("http_proxy", proxy)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -16,6 +16,7 @@ mod tracks;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::encode::Rate;
 use super::encode::feed::Feed;
 use super::encode::sound;
 use super::plan::Plan;
@@ -139,29 +140,16 @@ fn places(
 
 /// The clip's sound as a file of its own, encoded once.
 async fn mixed_sound(bench: &Bench<'_>, rendering: &Rendering<'_>) -> Result<PathBuf, MediaError> {
-    let mut windows = Vec::new();
-    let mut plan = rendering.plan.clone();
-    for (number, window) in rendering.windows.iter().enumerate() {
-        if !window.in_place {
-            windows.push(window.clone());
-            continue;
-        }
-        // Those are parts of larger files.
-        let (sound, moved) = extract::sound(bench, window, number).await?;
-        windows.push(sound);
-        if let Some(piece) = plan.pieces.get_mut(number) {
-            *piece = piece.moved(-moved);
-        }
-    }
+    let (windows, plan) = extract::sounds(bench, rendering).await?;
     let own = Rendering {
         windows: &windows,
         plan: &plan,
         ..rendering.clone()
     };
-    let feed = Feed::prepare(bench, &own).await?;
+    let feed = Feed::prepare(bench, &own, Rate::Quality).await?;
     let target = bench.dir.join("sound.mp4");
-    let mut list = feed.sound();
-    list.extend(windows.first().map(sound::aac).unwrap_or_default());
+    let mut list = feed.sound(bench).await?;
+    list.extend(sound::aac(feed.heard, None));
     list.extend(arguments([
         &"-map_metadata",
         &"-1",

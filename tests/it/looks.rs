@@ -597,3 +597,48 @@ fn every_look_goes_with_sources_of_high_dynamic_range() {
     );
     assert_eq!(tags.trim(), "bt709,bt709");
 }
+
+#[test]
+fn sound_that_ends_early_is_silence_first_when_it_is_reversed() {
+    let path = film(
+        "looks-early.mp4",
+        &gentle("320x180", "25", 3.0),
+        Some("aevalsrc='0.25*sin(2*PI*440*t)*between(t,1,2)':s=48000:c=mono:d=2"),
+        H264,
+    );
+    for (flags, from, until) in [
+        ("--reverse", 1.0, 2.0),
+        ("--reverse --speed 2", 0.5, 1.0),
+        ("--reverse --speed 0.5", 2.0, 4.0),
+    ] {
+        let clip = look(&path, &format!("--start 0 --end 3 {flags}"));
+        let heard = frames::samples(&clip.path);
+        let margin = 0.08;
+        for (start, end, there) in [
+            (0.0, from - margin, false),
+            (from + margin, until - margin, true),
+            (until + margin, until + 0.4, false),
+        ] {
+            let level = level(part(&heard, start, end));
+            assert_eq!(level > 0.1, there, "{flags}: {level} from {start} to {end}");
+            assert!(there || level < 0.01, "{flags}: {level} from {start}");
+        }
+    }
+}
+
+#[test]
+fn many_segments_need_no_more_memory_than_one_child_has() {
+    let path = film(
+        "looks-480.mp4",
+        &gentle("854x480", "25", 3.0),
+        Some(&sweep(48_000, "stereo", 3.0)),
+        H264,
+    );
+    let segments: Vec<String> = (0..20)
+        .map(|number| f64::from(number) * 0.14)
+        .map(|start| format!("--segment {start:.2}-{:.2}", start + 0.12))
+        .collect();
+    let clip = look(&path, &format!("{} --fade-in 0.1", segments.join(" ")));
+    assert_eq!(way(&clip), ("encode", "fade"));
+    assert_eq!(frames::times(&clip.path).len(), 60);
+}

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::feed::Feed;
 use super::film::{self, Rate};
-use super::sound;
+use super::sound::{self, Heard};
 use crate::media::rendering::Rendering;
 use crate::media::sidecar::{self, arguments};
-use crate::media::window::Window;
+use crate::media::window::{Window, extract};
 use crate::media::{Bench, MediaError};
 
 /// Encodes an MP3 by quality; its first frame says how much of the beginning and the end is no sound.
@@ -22,11 +22,9 @@ pub async fn mp3(
     target: &Path,
 ) -> Result<(), MediaError> {
     let window = rendering.windows.first();
-    let codec = window
-        .map(|window| lame(window, rate.audio_bits()))
-        .unwrap_or_default();
+    let codec = |heard| lame(window, heard, rate.audio_bits());
     let muxer = arguments([&"-write_xing", &"1", &"-f", &"mp3"]);
-    encoded(bench, rendering, [codec, muxer].concat(), target).await
+    encoded(bench, rendering, rate, codec, muxer, target).await
 }
 
 /// Encodes AAC.
@@ -39,45 +37,45 @@ pub async fn m4a(
     rate: Rate,
     target: &Path,
 ) -> Result<(), MediaError> {
-    let first = rendering.windows.first();
-    let mut codec = first.map(sound::aac).unwrap_or_default();
-    codec.extend(rate.audio_bits().map(sound::spare).unwrap_or_default());
+    let codec = |heard| sound::aac(heard, rate.audio_bits());
     let muxer = arguments([&"-movflags", &"+faststart", &"-f", &"ipod"]);
-    encoded(bench, rendering, [codec, muxer].concat(), target).await
+    encoded(bench, rendering, rate, codec, muxer, target).await
 }
 
 async fn encoded(
     bench: &Bench<'_>,
     rendering: &Rendering<'_>,
-    codec: Vec<OsString>,
+    rate: Rate,
+    codec: impl FnOnce(Heard) -> Vec<OsString>,
+    muxer: Vec<OsString>,
     target: &Path,
 ) -> Result<(), MediaError> {
-    let feed = Feed::prepare(bench, rendering).await?;
-    let mut list = feed.sound();
+    let (windows, plan) = extract::sounds(bench, rendering).await?;
+    let own = Rendering {
+        windows: &windows,
+        plan: &plan,
+        ..rendering.clone()
+    };
+    let feed = Feed::prepare(bench, &own, rate).await?;
+    let mut list = feed.sound(bench).await?;
     list.extend(arguments([
         &"-map_metadata",
         &"-1",
         &"-map_chapters",
         &"-1",
     ]));
-    list.extend(codec);
+    list.extend(codec(feed.heard));
+    list.extend(muxer);
     list.push(sidecar::file(target));
-    film::run(bench, rendering, list, 0.1..0.95).await
+    film::run(bench, &own, list, 0.1..0.95).await
 }
 
 /// MP3 of varying rate, about 190 kbit/s in stereo, at a rate that the format has.
-fn lame(window: &Window, bits: Option<u64>) -> Vec<OsString> {
-    let (channels, rate) = window
-        .probe
-        .audio
-        .as_ref()
-        .map_or((2, 48_000), |audio| (audio.channels, audio.rate));
-    let rate = if matches!(rate, 32_000 | 44_100 | 48_000) {
-        rate
-    } else {
-        48_000
-    };
-    let channels = if channels == 1 { "1" } else { "2" };
+fn lame(window: Option<&Window>, heard: Heard, bits: Option<u64>) -> Vec<OsString> {
+    let audio = window.and_then(|window| window.probe.audio.as_ref());
+    let own = audio.map(|audio| audio.rate);
+    // MP4 players do not all know this one.
+    let rate = own.filter(|rate| *rate == 32_000).unwrap_or(heard.rate);
     let (how, much) = match bits {
         Some(bits) => ("-b:a", bits.to_string()),
         None => ("-q:a", "2".to_owned()),
@@ -88,7 +86,7 @@ fn lame(window: &Window, bits: Option<u64>) -> Vec<OsString> {
         &how,
         &much,
         &"-ac",
-        &channels,
+        &heard.channels.to_string(),
         &"-ar",
         &rate.to_string(),
     ])

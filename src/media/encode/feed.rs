@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 
+use super::film::Rate;
 use super::graph::Beside;
-use super::loudness::{self, Gain};
-use super::{graph, sound, turned};
+use super::sound::Heard;
+use super::{graph, loudness, sound, turned};
 use crate::media::lettering;
 use crate::media::probe::{self};
 use crate::media::rendering::Rendering;
@@ -12,13 +13,17 @@ use crate::media::sidecar::{self, arguments};
 use crate::media::{Bench, Input, MediaError};
 use crate::recipe::Shape;
 
+/// So many inputs are decoded with all threads.
+const FEW: usize = 3;
+
 /// Inputs and graph of a rendering.
 #[derive(Debug)]
 pub struct Feed<'a> {
     rendering: &'a Rendering<'a>,
     inputs: Vec<OsString>,
     beside: Beside,
-    gain: Option<Gain>,
+    /// The sound that comes out.
+    pub heard: Heard,
 }
 
 impl<'a> Feed<'a> {
@@ -29,11 +34,19 @@ impl<'a> Feed<'a> {
     pub async fn prepare(
         bench: &Bench<'_>,
         rendering: &'a Rendering<'a>,
+        rate: Rate,
     ) -> Result<Feed<'a>, MediaError> {
         let engine = bench.engine;
+        // Texts that cannot be drawn are told before anything else is made.
+        let picture = lettering::picture(bench, rendering).await?;
+        // Every decoder has threads of its own, and many of them are no faster than one each.
+        let threads = match rendering.windows.len() {
+            0..=FEW => engine.threads,
+            _ => 1,
+        };
         let mut inputs = arguments([&"-copyts", &"-filter_complex_threads", &"1"]);
         for window in rendering.windows {
-            inputs.extend(arguments([&"-threads", &engine.threads.to_string()]));
+            inputs.extend(arguments([&"-threads", &threads.to_string()]));
             inputs.extend(probe::input_arguments(
                 &Input::File(window.path.clone()),
                 engine.max_pixels,
@@ -41,7 +54,6 @@ impl<'a> Feed<'a> {
         }
         let mut beside = Beside::default();
         let mut count = rendering.windows.len();
-        let gain = loudness::gain(bench, rendering, &inputs).await?;
         let look = &rendering.look;
         if (look.reverse || look.boomerang) && rendering.format.shape() != Shape::Sound {
             let file = turned::turned(bench, rendering, &inputs).await?;
@@ -53,7 +65,7 @@ impl<'a> Feed<'a> {
             beside.turned = Some(count);
             count += 1;
         }
-        if let Some(picture) = lettering::picture(bench, rendering).await? {
+        if let Some(picture) = picture {
             // It is ours, so that the limits for strangers' files do not hold for it; they know no pictures.
             inputs.extend(arguments([
                 &"-f",
@@ -71,7 +83,7 @@ impl<'a> Feed<'a> {
             rendering,
             inputs,
             beside,
-            gain,
+            heard: Heard::of(rendering, rate.audio_bits()),
         })
     }
 
@@ -100,15 +112,18 @@ impl<'a> Feed<'a> {
     }
 
     /// The arguments up to the encoders: pictures in this pixel format, and sound where there is some.
-    pub fn film(&self, pixels: &str) -> Vec<OsString> {
+    ///
+    /// # Errors
+    /// When its loudness cannot be measured.
+    pub async fn film(&self, bench: &Bench<'_>, pixels: &str) -> Result<Vec<OsString>, MediaError> {
         let mut whole = graph::graph(self.rendering, self.beside, pixels);
         let mut maps = arguments([&"-map", &"[v]"]);
         if self.rendering.plan.sound {
             whole.push(';');
-            whole.push_str(&sound::graph(self.rendering, self.gain));
+            whole.push_str(&self.voiced(bench).await?);
             maps.extend(arguments([&"-map", &"[a]"]));
         }
-        self.with(&whole, maps)
+        Ok(self.with(&whole, maps))
     }
 
     /// The same of the pictures alone, after these further filters, each with a comma in front.
@@ -122,11 +137,18 @@ impl<'a> Feed<'a> {
     }
 
     /// The same of the sound alone.
-    pub fn sound(&self) -> Vec<OsString> {
-        self.with(
-            &sound::graph(self.rendering, self.gain),
-            arguments([&"-map", &"[a]"]),
-        )
+    ///
+    /// # Errors
+    /// As [`Feed::film`].
+    pub async fn sound(&self, bench: &Bench<'_>) -> Result<Vec<OsString>, MediaError> {
+        let graph = self.voiced(bench).await?;
+        Ok(self.with(&graph, arguments([&"-map", &"[a]"])))
+    }
+
+    /// The graph of the sound. It is measured only here: who looks at the pictures alone need not wait for it.
+    async fn voiced(&self, bench: &Bench<'_>) -> Result<String, MediaError> {
+        let gain = loudness::gain(bench, self.rendering, &self.inputs, self.heard).await?;
+        Ok(sound::graph(self.rendering, self.heard, gain))
     }
 
     fn with(&self, graph: &str, maps: Vec<OsString>) -> Vec<OsString> {

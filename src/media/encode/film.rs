@@ -34,10 +34,10 @@ pub async fn mp4(
     rate: Rate,
     target: &Path,
 ) -> Result<(), MediaError> {
-    let feed = Feed::prepare(bench, rendering).await?;
+    let feed = Feed::prepare(bench, rendering, rate).await?;
     match rate {
         Rate::Quality | Rate::Graded { .. } => {
-            let mut list = film(bench, rendering, &feed);
+            let mut list = film(bench, rendering, &feed, rate).await?;
             list.extend(arguments([
                 &"-preset",
                 &bench.engine.preset,
@@ -48,17 +48,13 @@ pub async fn mp4(
             list.extend(file(target));
             run(bench, rendering, list, 0.1..0.95).await
         }
-        Rate::Average {
-            video_bits,
-            audio_bits,
-        } => {
+        Rate::Average { video_bits, .. } => {
             first(bench, rendering, &feed, video_bits).await?;
-            second(bench, rendering, &feed, (video_bits, audio_bits), target).await
+            second(bench, rendering, &feed, (video_bits, rate), target).await
         }
-        Rate::Again {
-            video_bits,
-            audio_bits,
-        } => second(bench, rendering, &feed, (video_bits, audio_bits), target).await,
+        Rate::Again { video_bits, .. } => {
+            second(bench, rendering, &feed, (video_bits, rate), target).await
+        }
     }
 }
 
@@ -71,7 +67,7 @@ pub async fn survey(
     rendering: &Rendering<'_>,
     video_bits: u64,
 ) -> Result<Option<f64>, MediaError> {
-    let feed = Feed::prepare(bench, rendering).await?;
+    let feed = Feed::prepare(bench, rendering, Rate::Quality).await?;
     first(bench, rendering, &feed, video_bits).await?;
     let notes = tokio::fs::read_to_string(bench.dir.join("pass-0.log")).await?;
     Ok(quantizer(&notes))
@@ -109,32 +105,28 @@ async fn second(
     bench: &Bench<'_>,
     rendering: &Rendering<'_>,
     feed: &Feed<'_>,
-    (video_bits, audio_bits): (u64, u64),
+    (video_bits, rate): (u64, Rate),
     target: &Path,
 ) -> Result<(), MediaError> {
-    let mut list = film(bench, rendering, feed);
+    let mut list = film(bench, rendering, feed, rate).await?;
     list.extend(passed(bench, Pass::Second, video_bits));
-    if rendering.plan.sound {
-        list.extend(sound::spare(audio_bits));
-    }
     list.extend(file(target));
     run(bench, rendering, list, 0.4..0.95).await
 }
 
 /// Pictures and sound with their encoders.
-fn film(bench: &Bench<'_>, rendering: &Rendering<'_>, feed: &Feed<'_>) -> Vec<OsString> {
-    let mut list = feed.film("yuv420p");
+async fn film(
+    bench: &Bench<'_>,
+    rendering: &Rendering<'_>,
+    feed: &Feed<'_>,
+    rate: Rate,
+) -> Result<Vec<OsString>, MediaError> {
+    let mut list = feed.film(bench, "yuv420p").await?;
     if rendering.plan.sound {
-        list.extend(
-            rendering
-                .windows
-                .first()
-                .map(sound::aac)
-                .unwrap_or_default(),
-        );
+        list.extend(sound::aac(feed.heard, rate.audio_bits()));
     }
     list.extend(h264(bench, rendering));
-    list
+    Ok(list)
 }
 
 /// The encoder of the pictures, without its rate.

@@ -62,7 +62,7 @@ pub async fn gif(
     rate: Rate,
     target: &Path,
 ) -> Result<(), MediaError> {
-    let mut feed = Feed::prepare(bench, rendering).await?;
+    let mut feed = Feed::prepare(bench, rendering, rate).await?;
     let palette = bench.dir.join("palette.raw");
     // It keeps a count of colours, no pictures.
     let colours = (COLOURS * rate.percent() / 100).clamp(LEAST_COLOURS, COLOURS);
@@ -120,7 +120,6 @@ pub async fn gif(
         &"-f",
         &"gif",
     ]));
-    list.extend(film::bounded(rendering));
     list.push(sidecar::file(target));
     film::run(bench, rendering, list, 0.4..0.95).await
 }

@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::sound;
+use serde::{Deserialize, Serialize};
+
+use super::sound::{self, Heard};
 use crate::media::rendering::Rendering;
 use crate::media::sidecar::{self, arguments};
 use crate::media::{Bench, MediaError, Phase};
@@ -34,23 +36,66 @@ pub async fn gain(
     bench: &Bench<'_>,
     rendering: &Rendering<'_>,
     inputs: &[OsString],
+    heard: Heard,
 ) -> Result<Option<Gain>, MediaError> {
     let Some(wanted) = rendering.look.loudness.filter(|_| rendering.plan.sound) else {
         return Ok(None);
     };
-    let wanted = wanted.as_f64();
-    let heard = measure(bench, rendering, inputs, None).await?;
-    if heard.loudness < SILENCE {
+    let path = bench.dir.join(KNOWN);
+    let of = of(rendering, inputs, heard);
+    // Where nothing is known, or it cannot be read, it is found.
+    let known = tokio::fs::read(&path).await.ok();
+    let known = known.and_then(|text| serde_json::from_slice::<Known>(&text).ok());
+    if let Some(known) = known.filter(|known| known.of == of) {
+        return Ok(known.gain.map(Gain));
+    }
+    let gain = found(bench, rendering, inputs, heard, wanted.as_f64()).await?;
+    let known = Known {
+        of,
+        gain: gain.map(|Gain(gain)| gain),
+    };
+    let text = serde_json::to_vec(&known).map_err(io::Error::from)?;
+    tokio::fs::write(&path, text).await?;
+    Ok(gain)
+}
+
+/// What was found last, in the job's folder: who encodes the same sound again, with other pictures, need not measure it again.
+#[derive(Serialize, Deserialize)]
+struct Known {
+    of: String,
+    gain: Option<f64>,
+}
+
+const KNOWN: &str = "loudness.json";
+
+/// All that a measure depends on.
+fn of(rendering: &Rendering<'_>, inputs: &[OsString], heard: Heard) -> String {
+    format!(
+        "{inputs:?} {} {:?}",
+        sound::graph(rendering, heard, None),
+        rendering.look.loudness
+    )
+}
+
+async fn found(
+    bench: &Bench<'_>,
+    rendering: &Rendering<'_>,
+    inputs: &[OsString],
+    heard: Heard,
+    wanted: f64,
+) -> Result<Option<Gain>, MediaError> {
+    let own = measure(bench, rendering, inputs, heard, None).await?;
+    if own.loudness < SILENCE {
         return Ok(None);
     }
-    let first = wanted - heard.loudness;
-    if heard.peak + first <= sound::LIMIT {
+    let first = wanted - own.loudness;
+    if own.peak + first <= sound::LIMIT {
         return Ok(Some(Gain(first)));
     }
     let mut gain = first;
     for _ in 0..TRIES {
-        let heard = measure(bench, rendering, inputs, Some(Gain(gain))).await?;
-        let missing = wanted - heard.loudness;
+        let raised = measure(bench, rendering, inputs, heard, Some(Gain(gain))).await?;
+        let missing = wanted - raised.loudness;
         if missing.abs() < CLOSE || gain >= first + MOST_MORE {
             break;
         }
@@ -59,8 +104,8 @@ pub async fn gain(
     Ok(Some(Gain(gain)))
 }
 
-/// What was heard, in LUFS and dBTP.
-struct Heard {
+/// What was measured, in LUFS and dBTP.
+struct Measured {
     loudness: f64,
     peak: f64,
 }
@@ -69,11 +114,12 @@ async fn measure(
     bench: &Bench<'_>,
     rendering: &Rendering<'_>,
     inputs: &[OsString],
+    heard: Heard,
     gain: Option<Gain>,
-) -> Result<Heard, MediaError> {
+) -> Result<Measured, MediaError> {
     const LOUDNESS: &str = "lavfi.r128.I";
     const PEAK: &str = "lavfi.r128.true_peak";
-    let graph = sound::graph(rendering, gain);
+    let graph = sound::graph(rendering, heard, gain);
     // In the job's directory, under names of ours.
     let told = |key: &str, file: &str| format!("ametadata=mode=print:key={key}:file={file}");
     let graph = format!(
@@ -99,7 +145,7 @@ async fn measure(
     let read = tokio::task::spawn_blocking(move || {
         let loudness = last(&dir.join("loudness.txt"), LOUDNESS)?;
         let peak = last(&dir.join("peak.txt"), PEAK)?;
-        Ok::<_, io::Error>(Heard {
+        Ok::<_, io::Error>(Measured {
             loudness: loudness.unwrap_or(f64::NEG_INFINITY),
             // An amplitude.
             peak: 20.0 * peak.unwrap_or(0.0).log10(),

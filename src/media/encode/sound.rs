@@ -14,18 +14,45 @@ use crate::seconds::Seconds;
 /// No peak between samples is higher than this, in dBTP, where sound was made louder: the encoder adds a little.
 pub const LIMIT: f64 = -1.2;
 
+/// Sound as every player takes it: at most stereo, at a rate that MP4 players know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub channels: u32,
+    pub rate: u32,
+}
+
+impl Heard {
+    /// Of a rendering whose sound may take so many bits a second: two channels are one where there is little for each.
+    pub fn of(rendering: &Rendering<'_>, bits: Option<u64>) -> Heard {
+        const ONE: u64 = 64_000;
+        let window = rendering.windows.first();
+        let audio = window.and_then(|window| window.probe.audio.as_ref());
+        let (channels, rate) = audio.map_or((2, 48_000), |audio| (audio.channels, audio.rate));
+        let spare = bits.is_some_and(|bits| bits <= ONE);
+        Heard {
+            channels: if channels == 1 || spare { 1 } else { 2 },
+            rate: if matches!(rate, 44_100 | 48_000) {
+                rate
+            } else {
+                48_000
+            },
+        }
+    }
+}
+
 /// The graph of the sound alone: `[a]` from all windows, as the look wants it. `gain` is what was found for its loudness.
-pub fn graph(rendering: &Rendering<'_>, gain: Option<Gain>) -> String {
+pub fn graph(rendering: &Rendering<'_>, heard: Heard, gain: Option<Gain>) -> String {
     let joined = joined(rendering.windows, rendering.plan);
     let length = fitted(rendering.seconds());
     if !rendering.look.touches_sound() {
         return format!("{joined}[joined];[joined]{length}[a]");
     }
     let filters = [
-        as_heard(rendering),
-        at_speed(rendering),
+        as_heard(heard),
+        // What is turned is held whole, so that it comes before what is slowed down.
         directed(rendering),
-        louder(rendering, gain),
+        at_speed(rendering),
+        louder(rendering, heard, gain),
         faded(rendering),
     ];
     format!("{joined}[joined];[joined]{}{length}[a]", filters.concat())
@@ -38,8 +65,7 @@ fn fitted(length: Seconds) -> String {
 }
 
 /// The channels and the rate that come out, so that what is measured and limited is what is heard.
-fn as_heard(rendering: &Rendering<'_>) -> String {
-    let (channels, rate) = rendering.windows.first().map_or((2, 48_000), heard);
+fn as_heard(Heard { channels, rate }: Heard) -> String {
     let layout = if channels == 1 { "mono" } else { "stereo" };
     format!("aformat=sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout},")
 }
@@ -49,17 +75,20 @@ fn at_speed(rendering: &Rendering<'_>) -> String {
     let Some(speed) = rendering.look.speed else {
         return String::new();
     };
-    let timing = &rendering.timing;
-    let own: i64 = rendering.plan.pieces.iter().map(Piece::length).sum();
-    let after = Timing::forward(rendering.plan, timing.base, &rendering.look);
     // The filter holds back what it has not put together yet: with silence behind it comes out.
     format!(
         "{},{}apad=pad_dur=0.5,{}{},",
-        fitted(timing.base.seconds(own)),
+        fitted(before(rendering.seconds(), Some(speed))),
         behind(speed),
         tempo(speed),
-        fitted(timing.base.seconds(after.length)),
+        fitted(rendering.seconds()),
     )
+}
+
+/// How long what lasts so long was before its speed.
+fn before(length: Seconds, speed: Option<Speed>) -> Seconds {
+    let thousandths = i64::from(speed.map_or(1000, Speed::thousandths));
+    Seconds::from_micros((length.micros() * thousandths + 500) / 1000)
 }
 
 /// What is slowed down comes too early by a share of half a window, of 2048 samples at the rates in use: that much is put before it.
@@ -84,17 +113,20 @@ fn tempo(speed: Speed) -> String {
     }
 }
 
-/// Backward, or forward and then backward between the first picture and the last.
+/// Backward, or forward and then backward between the first picture and the last; at the source's speed.
 fn directed(rendering: &Rendering<'_>) -> String {
     let (look, base) = (&rendering.look, rendering.timing.base);
+    let own: i64 = rendering.plan.pieces.iter().map(Piece::length).sum();
+    // Sound that ends before the pictures is silence first.
+    let whole = fitted(base.seconds(own));
     if look.reverse {
-        return "areverse,".to_owned();
+        return format!("{whole},areverse,asetpts=N/SR/TB,");
     }
     let forward = Timing::forward(rendering.plan, base, look);
     match forward.times.as_slice() {
         [_, second, .., last] if look.boomerang => {
-            let (from, until) = (base.seconds(*second), base.seconds(*last));
-            let whole = fitted(base.seconds(forward.length));
+            let from = before(base.seconds(*second), look.speed);
+            let until = before(base.seconds(*last), look.speed);
             format!(
                 "{whole},asplit[there][turning];[turning]atrim=start={from}:end={until},areverse,asetpts=N/SR/TB[back];\
 [there][back]concat=n=2:v=0:a=1,"
@@ -105,10 +137,10 @@ fn directed(rendering: &Rendering<'_>) -> String {
 }
 
 /// Louder or quieter, by a factor or to a loudness. What becomes louder is kept from clipping.
-fn louder(rendering: &Rendering<'_>, gain: Option<Gain>) -> String {
+fn louder(rendering: &Rendering<'_>, heard: Heard, gain: Option<Gain>) -> String {
     let raised = |filter: String| {
         // Peaks between samples are seen at four times the rate.
-        let (_, rate) = rendering.windows.first().map_or((2, 48_000), heard);
+        let rate = heard.rate;
         let limit = 10_f64.powf(LIMIT / 20.0);
         format!(
             "{filter}aresample={},alimiter=level=0:limit={limit:.6}:attack=5:release=100:latency=1,aresample={rate},",
@@ -180,41 +212,17 @@ fn sound_piece(window: &Window, piece: &Piece, number: usize, count: usize) -> S
     )
 }
 
-/// The channels and the rate of sound as every player takes it: at most stereo, at a rate that MP4 players know.
-fn heard(window: &Window) -> (u32, u32) {
-    let audio = window.probe.audio.as_ref();
-    let (channels, rate) = audio.map_or((2, 48_000), |audio| (audio.channels, audio.rate));
-    let rate = if matches!(rate, 44_100 | 48_000) {
-        rate
-    } else {
-        48_000
-    };
-    (if channels == 1 { 1 } else { 2 }, rate)
-}
-
-/// Sound as every player takes it: AAC.
-pub fn aac(window: &Window) -> Vec<OsString> {
-    let (channels, rate) = heard(window);
-    let bits = if channels == 1 { "96k" } else { "160k" };
+/// AAC, at so many bits a second where they are told.
+pub fn aac(heard: Heard, bits: Option<u64>) -> Vec<OsString> {
+    let usual = if heard.channels == 1 { 96_000 } else { 160_000 };
     arguments([
         &"-c:a",
         &"aac",
         &"-b:a",
-        &bits,
+        &bits.unwrap_or(usual).to_string(),
         &"-ac",
-        &channels.to_string(),
+        &heard.channels.to_string(),
         &"-ar",
-        &rate.to_string(),
+        &heard.rate.to_string(),
     ])
-}
-
-/// Sound that takes fewer bits a second than usual, behind the arguments of an encoder: what comes later holds. Two channels are one
-/// where there is little for each.
-pub fn spare(bits: u64) -> Vec<OsString> {
-    const ONE: u64 = 64_000;
-    let mut list = arguments([&"-b:a", &bits.to_string()]);
-    if bits <= ONE {
-        list.extend(arguments([&"-ac", &"1"]));
-    }
-    list
 }

@@ -21,7 +21,7 @@ pub async fn jpg(
     rate: Rate,
     target: &Path,
 ) -> Result<(), MediaError> {
-    let feed = Feed::prepare(bench, rendering).await?;
+    let feed = Feed::prepare(bench, rendering, rate).await?;
     // Colours at every pixel: captions have edges.
     let mut list = feed.pictures("yuv444p", JFIF);
     list.extend(arguments([

@@ -2,12 +2,13 @@
 //! which they are shown. However long it is, no more pictures are held than for any other encode.
 
 use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use super::{film, graph};
 use crate::cost::TURNED_BITS;
 use crate::media::probe::TimeBase;
-use crate::media::rendering::{Grid, Rendering, Timing, order};
+use crate::media::rendering::{Rendering, Timing, order};
 use crate::media::sidecar::{self, arguments, file};
 use crate::media::splice::movie::{Movie, invalid};
 use crate::media::splice::reorder::reorder;
@@ -15,6 +16,9 @@ use crate::media::{Bench, MediaError, Phase};
 
 /// What is lost here is little beside what the encode behind it loses.
 const CRF: &str = "8";
+/// The encoder counts its bits in 32 of them.
+const MOST_BITS: f64 = 2e9;
+const PIXELS: &str = "yuv420p";
 
 /// Makes the pictures of a rendering in the order in which they are shown, from `inputs`, its windows; returns the file. It is made once:
 /// who asks again, for another encode of the same, gets the same.
@@ -26,17 +30,17 @@ pub async fn turned(
     rendering: &Rendering<'_>,
     inputs: &[OsString],
 ) -> Result<PathBuf, MediaError> {
-    let frame = &rendering.frame;
-    let cell = rendering.timing.grid.as_ref().map(Grid::cell);
-    let name = format!(
-        "turned-{}x{}-{}",
-        frame.width,
-        frame.height,
-        cell.map_or(0, |(factor, _, _)| factor)
-    );
+    let name = name(rendering, inputs);
     let path = bench.dir.join(format!("{name}.mp4"));
     if tokio::fs::try_exists(&path).await? {
         return Ok(path);
+    }
+    // Those of other sizes are large, and hardly ever asked for again.
+    let mut others = tokio::fs::read_dir(bench.dir).await?;
+    while let Some(other) = others.next_entry().await? {
+        if other.file_name().to_string_lossy().starts_with(PREFIX) {
+            tokio::fs::remove_file(other.path()).await?;
+        }
     }
     let unfinished = bench.dir.join(format!("{name}-forward.mp4"));
     let timing = Timing::forward(rendering.plan, rendering.timing.base, &rendering.look);
@@ -61,6 +65,18 @@ pub async fn turned(
     });
     listed.await.map_err(std::io::Error::other)??;
     Ok(path)
+}
+
+/// Begins the names of these files in the job's folder.
+const PREFIX: &str = "turned-";
+
+/// A name for all that the file depends on.
+fn name(rendering: &Rendering<'_>, inputs: &[OsString]) -> String {
+    let mut hasher = DefaultHasher::new();
+    inputs.hash(&mut hasher);
+    graph::forward(rendering, PIXELS).hash(&mut hasher);
+    rendering.look.reverse.hash(&mut hasher);
+    format!("{PREFIX}{:016x}", hasher.finish())
 }
 
 /// The ticks of a track that holds those of a time base.
@@ -93,11 +109,12 @@ async fn one_by_one(
     let engine = bench.engine;
     let count = timing.times.len().max(1) as f64;
     let seconds = timing.base.seconds(timing.length).as_f64().max(0.001);
-    let most = (rendering.frame.pixels() as f64 * count / seconds * TURNED_BITS).max(1e6) as u64;
+    let most = rendering.frame.pixels() as f64 * count / seconds * TURNED_BITS;
+    let most = most.clamp(1e6, MOST_BITS) as u64;
     let mut list = inputs.to_vec();
     list.extend(arguments([
         &"-filter_complex",
-        &graph::forward(rendering, "yuv420p"),
+        &graph::forward(rendering, PIXELS),
         &"-map",
         &"[v]",
     ]));

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::feed::Feed;
 use super::film::{self, Rate};
+use super::sound::Heard;
 use crate::media::probe::TimeBase;
 use crate::media::rendering::{Rendering, Timing};
 use crate::media::sidecar::{self, arguments};
-use crate::media::window::Window;
 use crate::media::{Bench, MediaError};
 
 /// The encoder counts as the container does: then nothing is rounded twice.
@@ -28,7 +28,7 @@ pub async fn webm(
     rate: Rate,
     target: &Path,
 ) -> Result<(), MediaError> {
-    let feed = Feed::prepare(bench, rendering).await?;
+    let feed = Feed::prepare(bench, rendering, rate).await?;
     let notes = bench.dir.join("vp9-pass");
     let pass = |number: &str, bits: u64| {
         arguments([
@@ -56,14 +56,9 @@ pub async fn webm(
         }
         Rate::Again { video_bits, .. } => (pass("2", video_bits), 0.4..0.95),
     };
-    let mut list = feed.film("yuv420p");
+    let mut list = feed.film(bench, "yuv420p").await?;
     if rendering.plan.sound {
-        let window = rendering.windows.first();
-        list.extend(
-            window
-                .map(|window| opus(window, rate.audio_bits()))
-                .unwrap_or_default(),
-        );
+        list.extend(opus(feed.heard, rate.audio_bits()));
     }
     list.extend(vp9(bench, rendering));
     list.extend(quality);
@@ -116,13 +111,8 @@ fn lasting(timing: &Timing) -> String {
 }
 
 /// Opus at its own rate, at most stereo.
-fn opus(window: &Window, bits: Option<u64>) -> Vec<OsString> {
-    let mono = window
-        .probe
-        .audio
-        .as_ref()
-        .is_some_and(|audio| audio.channels == 1);
-    let (channels, usual) = if mono { ("1", 64_000) } else { ("2", 112_000) };
+fn opus(heard: Heard, bits: Option<u64>) -> Vec<OsString> {
+    let usual = if heard.channels == 1 { 64_000 } else { 112_000 };
     let bits = bits.map_or(usual, |bits| bits.min(usual));
     arguments([
         &"-c:a",
@@ -130,7 +120,7 @@ fn opus(window: &Window, bits: Option<u64>) -> Vec<OsString> {
         &"-b:a",
         &bits.to_string(),
         &"-ac",
-        &channels,
+        &heard.channels.to_string(),
         &"-ar",
         &"48000",
         // What its decoder needs to settle comes before time 0. WebM says so beside the times, which begin at 0.

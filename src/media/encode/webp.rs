@@ -25,7 +25,7 @@ pub async fn webp(
     rate: Rate,
     target: &Path,
 ) -> Result<(), MediaError> {
-    let feed = Feed::prepare(bench, rendering).await?;
+    let feed = Feed::prepare(bench, rendering, rate).await?;
     let mut list = feed.pictures("yuv420p", ",settb=1/1000");
     list.extend(arguments([
         &"-fps_mode",

@@ -37,6 +37,15 @@ impl Alone {
             .filter(move |bits| bytes(*bits, seconds) <= most)
     }
 
+    /// Those that are tried: the best two, and then the one that takes the least.
+    pub fn tries(&self) -> Vec<u64> {
+        let fitting: Vec<u64> = self.fitting().collect();
+        match fitting.as_slice() {
+            [best, next, .., last] => vec![*best, *next, *last],
+            few => few.to_vec(),
+        }
+    }
+
     /// The least target that is not refused.
     pub fn least(&self) -> Bytes {
         let last = STEPS.last().copied().unwrap_or_default();
@@ -63,6 +72,19 @@ mod tests {
             let target = Bytes(target);
             let alone = Alone { target, seconds };
             assert_eq!(alone.fitting().next(), bits, "{target}");
+        }
+    }
+
+    #[test]
+    fn the_last_try_takes_the_least_bits() {
+        for (target, tries) in [
+            (1_000_000, &[128_000, 112_000, 32_000][..]),
+            (400_000, &[48_000, 32_000]),
+            (200_000, &[]),
+        ] {
+            let target = Bytes(target);
+            let seconds = 60.0;
+            assert_eq!(Alone { target, seconds }.tries(), tries, "{target}");
         }
     }
 

@@ -65,7 +65,6 @@ pub(super) fn beginning(piece: Piece) -> Piece {
 pub(super) fn takes_sound_over(windows: &[Window], recipe: &Recipe) -> bool {
     let [window] = windows else { return false };
     recipe.format == Format::M4a
-        && recipe.fit.is_none()
         && recipe.wants_sound()
         && !recipe.look.touches_sound()
         && window.has_sound_samples()

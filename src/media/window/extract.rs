@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::{Reach, Samples, Window};
 use crate::media::packets::{self, Packet};
+use crate::media::plan::Plan;
 use crate::media::probe::Video;
+use crate::media::rendering::Rendering;
 use crate::media::splice::bitstream::configuration;
 use crate::media::splice::join::{self, Film, Part, Placed};
 use crate::media::splice::movie::Movie;
@@ -46,11 +48,36 @@ pub async fn extract(
     })
 }
 
+/// The windows of a rendering and its plan as its sound is read: those in place are parts of larger files, and only their sound is
+/// written out.
+///
+/// # Errors
+/// As [`sound`].
+pub async fn sounds(
+    bench: &Bench<'_>,
+    rendering: &Rendering<'_>,
+) -> Result<(Vec<Window>, Plan), MediaError> {
+    let mut windows = Vec::new();
+    let mut plan = rendering.plan.clone();
+    for (number, window) in rendering.windows.iter().enumerate() {
+        if !window.in_place {
+            windows.push(window.clone());
+            continue;
+        }
+        let (sound, moved) = sound(bench, window, number).await?;
+        windows.push(sound);
+        if let Some(piece) = plan.pieces.get_mut(number) {
+            *piece = piece.moved(-moved);
+        }
+    }
+    Ok((windows, plan))
+}
+
 /// Writes the sound of a window in place into a file of its own; times in it are earlier by the ticks that come with it.
 ///
 /// # Errors
 /// When it cannot be read or written.
-pub async fn sound(
+async fn sound(
     bench: &Bench<'_>,
     window: &Window,
     number: usize,
