@@ -1,9 +1,11 @@
 //! The faces that letters are taken from: those that come with us, then Noto faces of the system. Which face draws which letter is
 //! decided here, by what the faces have, never by names of languages.
 
+use std::io::Read;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use flate2::read::GzDecoder;
 use harfrust::Font;
 use unicode_normalization::UnicodeNormalization;
 use unicode_script::{Script, UnicodeScript};
@@ -44,35 +46,58 @@ pub struct Span {
 }
 
 const DISPLAY: FaceId = FaceId(0);
-const EMOJI: FaceId = FaceId(5);
+const EMOJI: FaceId = FaceId(4);
 
-/// What comes with us; the scale brings capitals and the like to the height of the display face's.
-static BUNDLED: [(&[u8], f32); 6] = [
+/// What comes with us, most of it compressed: it is only read when a text is drawn. The scale brings capitals and the like to the height
+/// of the display face's.
+static BUNDLED: [(Packed, f32); 5] = [
     (
-        include_bytes!("../../../assets/fonts/Anton-Regular.ttf"),
+        Packed::Plain(include_bytes!("../../../assets/fonts/Anton-Regular.ttf")),
         1.0,
     ),
     (
-        include_bytes!("../../../assets/fonts/NotoSans-Bold.ttf"),
+        Packed::Gzip(include_bytes!("../../../assets/fonts/NotoSans-Bold.ttf.gz")),
         1.15,
     ),
     (
-        include_bytes!("../../../assets/fonts/NotoSansArabic-Bold.ttf"),
+        Packed::Gzip(include_bytes!(
+            "../../../assets/fonts/NotoSansArabic-Bold.ttf.gz"
+        )),
         1.2,
     ),
     (
-        include_bytes!("../../../assets/fonts/NotoSansDevanagari-Bold.ttf"),
+        Packed::Gzip(include_bytes!(
+            "../../../assets/fonts/NotoSansDevanagari-Bold.ttf.gz"
+        )),
         1.2,
     ),
     (
-        include_bytes!("../../../assets/fonts/NotoSansJP-Bold.ttf"),
-        1.0,
-    ),
-    (
-        include_bytes!("../../../assets/fonts/NotoEmoji-Bold.ttf"),
+        Packed::Gzip(include_bytes!(
+            "../../../assets/fonts/NotoEmoji-Bold.ttf.gz"
+        )),
         0.95,
     ),
 ];
+
+/// How a face lies in the binary.
+enum Packed {
+    Plain(&'static [u8]),
+    Gzip(&'static [u8]),
+}
+
+impl Packed {
+    fn font(&self) -> Option<Font> {
+        match self {
+            Packed::Plain(bytes) => Font::new(*bytes, 0),
+            Packed::Gzip(bytes) => {
+                let mut font = Vec::new();
+                GzDecoder::new(*bytes).read_to_end(&mut font).ok()?;
+                Font::new(font, 0)
+            }
+        }
+    }
+}
+
 const SYSTEM: [&str; 2] = ["/usr/share/fonts", "/usr/local/share/fonts"];
 /// Letters that are named when none of the faces has them.
 const NAMED: usize = 5;
@@ -80,9 +105,9 @@ const NAMED: usize = 5;
 impl Faces {
     /// The bundled ones; others are looked for, in the system's folders and these, when a letter is missing.
     pub fn bundled(folders: &[PathBuf]) -> Faces {
-        let faces = BUNDLED.iter().filter_map(|(bytes, scale)| {
+        let faces = BUNDLED.iter().filter_map(|(packed, scale)| {
             Some(Face {
-                font: Font::new(*bytes, 0)?,
+                font: packed.font()?,
                 scale: *scale,
             })
         });
@@ -282,9 +307,13 @@ fn named(missing: &[&str]) -> String {
 mod tests {
     use super::*;
 
+    /// A face that does not come with the binary.
+    const JAPANESE: &[u8] = include_bytes!("../../../assets/fonts/NotoSansJP-Bold.ttf");
+
     #[track_caller]
     fn drawn_by(text: &str) -> Vec<(String, usize)> {
         let mut faces = Faces::bundled(&[]);
+        faces.folders = vec![PathBuf::from("assets/fonts")];
         let spans = faces.spans(text, Voice::Display).unwrap();
         let part = |span: &Span| (text[span.range.clone()].to_owned(), span.face.0);
         spans.iter().map(part).collect()
@@ -301,17 +330,17 @@ mod tests {
             ("Hello, 12!", vec![("Hello, 12!", 0)]),
             ("Tiếng Việt", vec![("Tiếng Việt", 0)]),
             ("Привет", vec![("Привет", 1)]),
-            ("日本語です", vec![("日本語です", 4)]),
+            ("日本語です", vec![("日本語です", 5)]),
             ("नमस्ते", vec![("नमस्ते", 1)]),
             // Vedic signs are in one face only, which then draws the letters beside them too.
             ("क\u{1cda}", vec![("क\u{1cda}", 3)]),
             ("مرحبا", vec![("مرحبا", 2)]),
             ("e\u{301}", vec![("e\u{301}", 0)]),
-            ("LOL 😂!", vec![("LOL ", 0), ("😂", 5), ("!", 0)]),
-            ("❤️", vec![("❤️", 5)]),
+            ("LOL 😂!", vec![("LOL ", 0), ("😂", 4), ("!", 0)]),
+            ("❤️", vec![("❤️", 4)]),
             // Anton has no letter for the second, so it draws neither.
             ("aɧ", vec![("aɧ", 1)]),
-            ("2日", vec![("2日", 4)]),
+            ("2日", vec![("2日", 5)]),
             ("\u{200d}", vec![("\u{200d}", 0)]),
         ] {
             let parts: Vec<_> = parts
@@ -338,12 +367,11 @@ mod tests {
         let deep = folder.path().join("truetype/noto");
         std::fs::create_dir_all(&deep).unwrap();
         std::fs::write(deep.join("NotoSansBroken-Bold.ttf"), b"no font").unwrap();
-        std::fs::write(deep.join("Other-Bold.ttf"), BUNDLED[4].0).unwrap();
+        std::fs::write(deep.join("Other-Bold.ttf"), JAPANESE).unwrap();
         let mut faces = Faces::bundled(&[]);
         faces.folders = vec![folder.path().to_owned()];
-        faces.all.remove(4);
         assert!(faces.spans("日", Voice::Display).is_err());
-        std::fs::write(deep.join("NotoSansCJK-Bold.ttc"), BUNDLED[4].0).unwrap();
+        std::fs::write(deep.join("NotoSansCJK-Bold.ttc"), JAPANESE).unwrap();
         let spans = faces.spans("日", Voice::Display).unwrap();
         assert_eq!(spans[0].face, FaceId(5));
     }
