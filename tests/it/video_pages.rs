@@ -583,6 +583,7 @@ fn no_link_becomes_an_option() {
             "XDG_CACHE_HOME",
             "XDG_CONFIG_HOME",
             "PYTHONUSERBASE",
+            "MALLOC_ARENA_MAX",
             "YTDLP_NO_PLUGINS",
             "PATH",
             "LC_ALL",
