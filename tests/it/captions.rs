@@ -1,6 +1,7 @@
 //! Captions and the watermark, measured in the pixels of the finished clip: where they are, what colours they have, and that they change
 //! nothing else.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -211,8 +212,10 @@ fn a_caption_is_as_large_as_fits_and_in_capitals_by_choice() {
 
 /// A face under a Noto name whose last letters are Egyptian hieroglyphs: the Arabic one, with the table of what is where changed.
 fn hieroglyphs(folder: &Path) {
-    let font = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/fonts/NotoSansArabic-Bold.ttf");
-    let mut font = std::fs::read(font).unwrap();
+    let packed: &[u8] = include_bytes!("../../assets/fonts/NotoSansArabic-Bold.ttf.gz");
+    let mut font = Vec::new();
+    let mut reader = flate2::read::GzDecoder::new(packed);
+    reader.read_to_end(&mut font).unwrap();
     let long =
         |font: &[u8], at: usize| u32::from_be_bytes(font[at..at + 4].try_into().unwrap()) as usize;
     let tables = usize::from(u16::from_be_bytes([font[4], font[5]]));
