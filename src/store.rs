@@ -12,6 +12,8 @@ mod replace;
 pub mod trash;
 pub mod windows;
 
+pub use replace::UNSETTLED;
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};

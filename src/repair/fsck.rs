@@ -15,9 +15,9 @@ use crate::index::IndexError;
 use crate::index::mend::Mender;
 use crate::index::still::{Still, known_schema};
 use crate::source::upload::file_of;
-use crate::store::LocalStore;
 use crate::store::lock;
 use crate::store::places::Places;
+use crate::store::{LocalStore, UNSETTLED};
 use crate::timestamp::Timestamp;
 use crate::worker::chain;
 
@@ -316,7 +316,8 @@ impl Check<'_> {
     /// Whether a job's folder is nobody's. Those of clips that were in hand are swept at the next start.
     fn is_left(&self, path: &std::path::Path) -> Result<bool, RepairError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with(".writable-") {
+        // By such a note the next start knows whose files it has to settle.
+        if name.starts_with(".writable-") || name.ends_with(UNSETTLED) {
             return Ok(false);
         }
         let Ok(id) = name.parse() else {

@@ -9,7 +9,7 @@ use super::{LocalStore, POSTER, Publication, sync_dir};
 use crate::clip::ClipId;
 
 /// What a note that a clip is not settled ends with, in the folder of work.
-pub(super) const UNSETTLED: &str = ".unsettled";
+pub const UNSETTLED: &str = ".unsettled";
 
 /// A picture that waits for its film to be the one that is served.
 fn waiting(film: &str) -> String {

@@ -435,12 +435,16 @@ fn what_could_not_be_told_to_the_ledger_is_settled_by_a_later_start() {
     let service = service.restarted(Setup::default());
     assert_eq!(service.clip(&ticket)["result"]["height"], 90);
     assert!(old.exists());
+    let note = service.work_of(&ticket).with_extension("unsettled");
+    assert!(note.exists());
+    // Nobody takes the note for what a job has left.
+    let told = command(&service.data, &["fsck"]);
+    assert!(!String::from_utf8_lossy(&told.stdout).contains("work_left"));
     fs::remove_dir_all(&entry).unwrap();
     let service = service.restarted(Setup::default());
     assert!(new.exists() && !old.exists());
     let told: Value = serde_json::from_slice(&fs::read(&entry).unwrap()).unwrap();
     assert_eq!(told["result"], second["result"]);
-    let note = service.work_of(&ticket).with_extension("unsettled");
     assert!(!note.exists());
     in_order(&service);
 }
